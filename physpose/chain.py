@@ -1,0 +1,269 @@
+"""The kinematic chain as a differentiable layer: q in, bodies and keypoints out, bone lengths constant by construction."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from physpose.errors import InputError, UnknownNameError
+from physpose.skeleton.model import Point, Skeleton
+from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log
+
+
+class Frames(NamedTuple):
+    """Poses of all bodies in the world, and the world axis of every hinge and slide."""
+
+    R: Tensor  # (*b, n_bodies, 3, 3), R_world_body
+    p: Tensor  # (*b, n_bodies, 3) [m], body origins
+    axes: Tensor  # (*b, nv, 3): of each velocity coordinate, in the world
+
+
+class Points(NamedTuple):
+    """Points fixed to bodies, as tensors."""
+
+    body: Tensor  # (K,) body index
+    offset: Tensor  # (K, 3) [m], body frame, at unit scale
+
+
+class KinematicChain(nn.Module):
+    """Batched, differentiable kinematics of a ``Skeleton``.
+
+    q: (*b, nq) = pelvis position [m], quaternion xyzw, coordinates [rad; m]; v: (*b, nv), the pelvis twist in the
+    pelvis frame, then rates. ``log_scales`` (n_groups,) are log bone scales, each shared by left and right; they
+    are a parameter of the module (frozen unless ``requires_grad_()``) and may be given per call, batched too.
+    """
+
+    def __init__(self, skeleton: Skeleton, dtype: torch.dtype = torch.float64):
+        super().__init__()
+        self.skeleton = skeleton
+        self.nq, self.nv = skeleton.nq, skeleton.nv
+        self.body_names, self.coordinate_names = skeleton.body_names, skeleton.coordinate_names
+        self._joints = _joint_table(skeleton)
+        self.log_scales = nn.Parameter(torch.zeros(len(skeleton.scale_groups), dtype=dtype), requires_grad=False)
+        self._buffer("axis", _axes(skeleton), dtype)
+        self._buffer("translation", np.array([b.joint.translation for b in skeleton.bodies]), dtype)
+        self._buffer("rotation", np.array([b.joint.rotation for b in skeleton.bodies]), dtype)
+        self._buffer("limits", np.array([c.range for c in skeleton.coordinates]).reshape(-1, 2), dtype)
+        self.register_buffer("scale_index", torch.as_tensor(skeleton.scale_index), persistent=False)
+        self.register_buffer("supports", torch.as_tensor(_supports(skeleton)), persistent=False)
+
+    axis: Tensor  # (nv, 3) of each velocity coordinate in its own frame
+    translation: Tensor  # (n_bodies, 3) joint origin in the parent
+    rotation: Tensor  # (n_bodies, 3, 3)
+    limits: Tensor  # (n_coordinates, 2)
+    scale_index: Tensor  # (n_bodies, 3)
+    supports: Tensor  # (n_bodies, nv) bool: does the velocity coordinate move the body
+
+    def _buffer(self, name: str, value: np.ndarray, dtype: torch.dtype) -> None:
+        self.register_buffer(name, torch.as_tensor(value, dtype=dtype), persistent=False)
+
+    # --- kinematics -------------------------------------------------------------------------------------------------
+
+    def axis_scales(self, log_scales: Tensor | None = None) -> Tensor:
+        """Scale factor of every body axis (*b, n_bodies, 3)."""
+        s = (self.log_scales if log_scales is None else log_scales).exp()
+        s = torch.cat([s, torch.ones_like(s[..., :1])], -1)  # index -1: not scaled
+        return s[..., self.scale_index]
+
+    def fk(self, q: Tensor, log_scales: Tensor | None = None) -> Frames:
+        """Forward kinematics: poses (*b, n_bodies, ...) of the bodies for q (*b, nq)."""
+        self._check(q)
+        scales = self.axis_scales(log_scales)
+        R: list[Tensor] = []
+        p: list[Tensor] = []
+        axes: list[Tensor] = []
+        for i, joint in enumerate(self._joints):
+            R_i, p_i = self._joint_origin(i, joint.parent, R, p, scales, q)
+            if joint.kind == "free":
+                p_i = p_i + matvec(R_i, q[..., joint.q : joint.q + 3])
+                R_i = R_i @ quat_to_matrix(q[..., joint.q + 3 : joint.q + 7])
+                axes += list(R_i.unbind(-1)) * 2
+            elif joint.kind == "ball":
+                R_i = R_i @ quat_to_matrix(q[..., joint.q : joint.q + 4])
+                axes += list(R_i.unbind(-1))
+            for k, kind in enumerate(joint.axis_kinds):
+                axis, angle = self.axis[joint.v + k], q[..., joint.q + k]
+                axes.append(R_i @ axis)
+                if kind == "hinge":
+                    R_i = R_i @ axis_rotation(axis, angle)
+                else:
+                    p_i = p_i + axes[-1] * angle[..., None]
+            R.append(R_i)
+            p.append(p_i)
+        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2))
+
+    def _joint_origin(
+        self, i: int, parent: int, R: list[Tensor], p: list[Tensor], scales: Tensor, q: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        offset, R_joint = self.translation[i], self.rotation[i]
+        if parent < 0:
+            shape = q.shape[:-1]
+            return R_joint.expand(*shape, 3, 3), offset.expand(*shape, 3)
+        offset = offset * scales[..., parent, :]
+        p_i = p[parent] + matvec(R[parent], offset.expand_as(p[parent]))
+        return R[parent] @ R_joint if self._joints[i].rotated else R[parent], p_i
+
+    def points(self, points: tuple[Point, ...]) -> Points:
+        """Named body points as tensors, for ``locate`` and ``point_jacobian``."""
+        body = torch.tensor([self.skeleton.body_index(p.body) for p in points], dtype=torch.long)
+        offset = torch.as_tensor(np.array([p.offset for p in points]).reshape(-1, 3)).to(self.translation)
+        return Points(body.to(offset.device), offset)
+
+    def keypoint_points(self, keypoint_set: str) -> Points:
+        """The body points of a keypoint set."""
+        return self.points(self.skeleton.keypoint_set(keypoint_set).points)
+
+    def locate(self, frames: Frames, points: Points, log_scales: Tensor | None = None) -> Tensor:
+        """World positions (*b, K, 3) [m] of body points."""
+        offset = points.offset * self.axis_scales(log_scales)[..., points.body, :]
+        R, p = frames.R[..., points.body, :, :], frames.p[..., points.body, :]
+        return p + matvec(R, offset.expand_as(p))
+
+    def keypoints(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
+        """World positions (*b, K, 3) [m] of a keypoint set's points for q (*b, nq)."""
+        return self.locate(self.fk(q, log_scales), self.keypoint_points(keypoint_set), log_scales)
+
+    def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
+        """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
+        origin = frames.p[..., self._v_body, :]
+        arm = located[..., :, None, :] - origin[..., None, :, :]
+        axes = frames.axes[..., None, :, :].expand_as(arm)
+        # hinge: dp/dq = axis x (p - origin); slide and the pelvis' linear velocity: dp/dq = axis
+        columns = torch.where(self._v_linear[:, None], axes, torch.linalg.cross(axes, arm))
+        columns = columns * self.supports[points.body][..., None]
+        return columns.transpose(-1, -2)
+
+    def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
+        """d(keypoints)/d(v) (*b, K, 3, nv), world axes."""
+        frames, points = self.fk(q, log_scales), self.keypoint_points(keypoint_set)
+        return self.point_jacobian(frames, points, self.locate(frames, points, log_scales))
+
+    def scale_jacobian(self, frames: Frames, points: Points, log_scales: Tensor | None = None) -> Tensor:
+        """d(world position)/d(log_scales) (*b, K, 3, n_groups) of body points."""
+        scales, n = self.axis_scales(log_scales), self.log_scales.shape[0]
+        onehot = torch.nn.functional.one_hot(self.scale_index % (n + 1), n + 1)[..., :n].to(frames.R)  # (nb, 3, n)
+        d_origin: list[Tensor] = []
+        for i, joint in enumerate(self._joints):
+            if joint.parent < 0:
+                d_origin.append(frames.R.new_zeros(*frames.R.shape[:-3], 3, n))
+                continue
+            offset = self.translation[i] * scales[..., joint.parent, :]
+            local = offset[..., None] * onehot[joint.parent]
+            d_origin.append(d_origin[joint.parent] + frames.R[..., joint.parent, :, :] @ local)
+        offset = points.offset * scales[..., points.body, :]
+        local = offset[..., None] * onehot[points.body]
+        return torch.stack(d_origin, -3)[..., points.body, :, :] + frames.R[..., points.body, :, :] @ local
+
+    # --- the manifold -----------------------------------------------------------------------------------------------
+
+    def integrate(self, q: Tensor, dv: Tensor) -> Tensor:
+        """q + dv on the manifold: (*b, nq), (*b, nv) -> (*b, nq). dv = v dt."""
+        parts = []
+        for j in self._joints:
+            x, d = q[..., j.q : j.q + j.nq], dv[..., j.v : j.v + j.nv]
+            if j.kind == "free":
+                p, quat = se3_exp(d)
+                p = x[..., :3] + matvec(quat_to_matrix(x[..., 3:]), p)
+                parts += [p, _unit(quat_mul(x[..., 3:], quat))]
+            elif j.kind == "ball":
+                parts.append(_unit(quat_mul(x, se3_exp(torch.cat([torch.zeros_like(d), d], -1))[1])))
+            else:
+                parts.append(x + d)
+        return torch.cat(parts, -1)
+
+    def difference(self, q0: Tensor, q1: Tensor) -> Tensor:
+        """The dv (*b, nv) with integrate(q0, dv) = q1; a velocity once divided by the time between."""
+        parts = []
+        for j in self._joints:
+            x0, x1 = q0[..., j.q : j.q + j.nq], q1[..., j.q : j.q + j.nq]
+            if j.kind == "free":
+                inverse = quat_conj(x0[..., 3:])
+                p = matvec(quat_to_matrix(inverse), x1[..., :3] - x0[..., :3])
+                parts.append(se3_log(p, quat_mul(inverse, x1[..., 3:])))
+            elif j.kind == "ball":
+                parts.append(se3_log(torch.zeros_like(x0[..., :3]), quat_mul(quat_conj(x0), x1))[..., 3:])
+            else:
+                parts.append(x1 - x0)
+        return torch.cat(parts, -1)
+
+    # --- limits -----------------------------------------------------------------------------------------------------
+
+    def limit_residual(self, q: Tensor) -> Tensor:
+        """How far each coordinate lies outside its soft range (*b, n_coordinates) [rad; m]; zero inside."""
+        x = q[..., self._coordinate_q]
+        return torch.relu(x - self.limits[:, 1]) - torch.relu(self.limits[:, 0] - x)
+
+    def coordinate_index(self, name: str) -> int:
+        """Index of a coordinate in ``coordinate_names``."""
+        if name not in self.coordinate_names:
+            raise UnknownNameError("coordinate", name, self.coordinate_names)
+        return self.coordinate_names.index(name)
+
+    @property
+    def _coordinate_q(self) -> list[int]:
+        return [j.q + k for j in self._joints for k in range(len(j.axis_kinds))]
+
+    @property
+    def _v_body(self) -> list[int]:
+        return [i for i, j in enumerate(self._joints) for _ in range(j.nv)]
+
+    @property
+    def _v_linear(self) -> Tensor:
+        flags = [f for j in self._joints for f in j.linear]
+        return torch.tensor(flags, device=self.axis.device)
+
+    def _check(self, q: Tensor) -> None:
+        if q.shape[-1:] != (self.nq,):
+            raise InputError(f"q has shape {tuple(q.shape)}; {self.skeleton.name} needs (..., {self.nq})")
+        if q.dtype != self.axis.dtype:
+            raise InputError(f"q is {q.dtype}, the chain {self.axis.dtype}; convert one: chain.to(q.dtype)")
+
+
+class _Joint(NamedTuple):
+    parent: int
+    kind: str
+    q: int  # first index in q
+    v: int  # first index in v
+    nq: int
+    nv: int
+    axis_kinds: tuple[str, ...]  # "hinge" | "slide" of a chain joint's coordinates
+    linear: tuple[bool, ...]  # of each velocity coordinate
+    rotated: bool  # is the joint frame turned against the parent's
+
+
+def _joint_table(skeleton: Skeleton) -> tuple[_Joint, ...]:
+    table, q, v = [], 0, 0
+    for body in skeleton.bodies:
+        j = body.joint
+        kinds = tuple(c.kind for c in j.coordinates) if j.kind == "chain" else ()
+        linear = {"free": (True,) * 3 + (False,) * 3, "ball": (False,) * 3}.get(j.kind, tuple(k == "slide" for k in kinds))
+        parent = -1 if body.parent is None else skeleton.body_index(body.parent)
+        rotated = not np.array_equal(j.rotation, np.eye(3))
+        table.append(_Joint(parent, j.kind, q, v, j.nq, j.nv, kinds, linear, rotated))
+        q, v = q + j.nq, v + j.nv
+    return tuple(table)
+
+
+def _axes(skeleton: Skeleton) -> np.ndarray:
+    """(nv, 3): unit axes of the free-flyer and balls, then each coordinate's own."""
+    own = {"free": [*np.eye(3), *np.eye(3)], "ball": list(np.eye(3))}
+    rows = [a for b in skeleton.bodies for a in own.get(b.joint.kind, [c.axis for c in b.joint.coordinates])]
+    return np.array(rows).reshape(-1, 3)
+
+
+def _supports(skeleton: Skeleton) -> np.ndarray:
+    """(n_bodies, nv) bool: does velocity coordinate j move body i."""
+    table = _joint_table(skeleton)
+    supports = np.zeros((len(table), skeleton.nv), bool)
+    for i, joint in enumerate(table):
+        if joint.parent >= 0:
+            supports[i] = supports[joint.parent]
+        supports[i, joint.v : joint.v + joint.nv] = True
+    return supports
+
+
+def _unit(quat: Tensor) -> Tensor:
+    return quat / quat.norm(dim=-1, keepdim=True)

@@ -1,0 +1,198 @@
+"""The skeleton: a tree of rigid bodies, its coordinates, its named points. Plain immutable data.
+
+Body frames are OpenSim's: x forward, y up, z to the subject's right in the neutral pose; the origin is the proximal
+joint centre (for the pelvis: midway between the anterior superior iliac spines). The world is z up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from physpose.errors import UnknownNameError
+from physpose.types import Array, Assumption
+
+JointKind = Literal["free", "ball", "chain", "fixed"]
+N_Q = {"free": 7, "ball": 4, "fixed": 0}
+N_V = {"free": 6, "ball": 3, "fixed": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coordinate:
+    """One generalized coordinate of a "chain" joint."""
+
+    name: str
+    axis: Array  # (3,) unit vector, in the frame left by the coordinates before it
+    range: tuple[float, float]  # soft limits [rad; m]
+    kind: Literal["hinge", "slide"] = "hinge"
+    source: str = "unverified"  # of the range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """How a body moves in its parent.
+
+    kind "free": position + quaternion xyzw; "ball": quaternion xyzw; "chain": ``coordinates`` one after the other from
+    the parent outwards, all through the joint's origin (R = R_1(q_1) R_2(q_2) ...); "fixed": none.
+    """
+
+    name: str
+    kind: JointKind
+    coordinates: tuple[Coordinate, ...] = ()
+    translation: Array = field(default_factory=lambda: np.zeros(3))  # joint origin in the parent's frame [m]
+    rotation: Array = field(default_factory=lambda: np.eye(3))  # R_parent_joint at zero
+
+    @property
+    def nq(self) -> int:
+        return len(self.coordinates) if self.kind == "chain" else N_Q[self.kind]
+
+    @property
+    def nv(self) -> int:
+        return len(self.coordinates) if self.kind == "chain" else N_V[self.kind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """A rigid segment."""
+
+    name: str
+    parent: str | None  # None: the world
+    joint: Joint
+    mass: float  # [kg]
+    com: Array  # (3,) [m], body frame
+    inertia: Array  # (3, 3) [kg.m^2], about the centre of mass, body axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A point fixed to a body."""
+
+    name: str
+    body: str
+    offset: Array  # (3,) [m], body frame
+    source: str = "unverified"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointSet:
+    """What a detector's keypoints are on the body: one body-fixed point each, with its spread."""
+
+    name: str
+    points: tuple[Point, ...]  # K points, in the detector's order
+    sigma: Array  # (K,) [m] standard deviation of the detector's point about the body point
+    edges: tuple[tuple[int, int], ...] = ()  # pairs to join when drawing
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(p.name for p in self.points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleGroup:
+    """Body axes that share one scale factor, the same on the left and on the right."""
+
+    name: str  # e.g. "thigh_length"
+    bodies: tuple[str, ...]  # e.g. ("femur_r", "femur_l")
+    axes: tuple[int, ...]  # of the body frame: 0 x, 1 y, 2 z
+    sigma: float  # prior standard deviation of log(scale) at given height
+    source: str = "unverified"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Who: all four are known once a skeleton is loaded (see ``Skeleton.assumptions`` for where from)."""
+
+    age: float  # [years]
+    sex: Literal["f", "m", "x"]  # "x": mean of both
+    height: float  # [m]
+    mass: float  # [kg]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """A subject's body: parents come before children in ``bodies``."""
+
+    name: str
+    bodies: tuple[Body, ...]
+    subject: Subject | None
+    keypoint_sets: Mapping[str, KeypointSet]
+    contact_points: tuple[Point, ...]
+    scale_groups: tuple[ScaleGroup, ...]
+    neutral: Array  # (nq,) standing upright on the floor z = 0, facing +x
+    assumptions: tuple[Assumption, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def body_names(self) -> tuple[str, ...]:
+        return tuple(b.name for b in self.bodies)
+
+    @cached_property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """Names of the coordinates after the free-flyer, in the order of q's and v's tails."""
+        return tuple(c.name for b in self.bodies for c in b.joint.coordinates)
+
+    @cached_property
+    def coordinates(self) -> tuple[Coordinate, ...]:
+        return tuple(c for b in self.bodies for c in b.joint.coordinates)
+
+    @property
+    def nq(self) -> int:
+        return sum(b.joint.nq for b in self.bodies)
+
+    @property
+    def nv(self) -> int:
+        return sum(b.joint.nv for b in self.bodies)
+
+    @property
+    def mass(self) -> float:
+        """Whole-body mass [kg]."""
+        return float(sum(b.mass for b in self.bodies))
+
+    def body_index(self, name: str) -> int:
+        if name not in self.body_names:
+            raise UnknownNameError("body", name, self.body_names)
+        return self.body_names.index(name)
+
+    def keypoint_set(self, name: str) -> KeypointSet:
+        if name not in self.keypoint_sets:
+            raise UnknownNameError("keypoint set", name, self.keypoint_sets)
+        return self.keypoint_sets[name]
+
+    @cached_property
+    def scale_index(self) -> np.ndarray:
+        """(n_bodies, 3) index into ``scale_groups`` of each body axis, -1 where it is not scaled."""
+        index = np.full((len(self.bodies), 3), -1)
+        for g, group in enumerate(self.scale_groups):
+            for name in group.bodies:
+                index[self.body_index(name), list(group.axes)] = g
+        return index
+
+    def axis_scales(self, scales: Array) -> Array:
+        """Group scales (n_groups,) spread to body axes (n_bodies, 3); ones where no group applies."""
+        return np.append(np.asarray(scales, float), 1.0)[self.scale_index]
+
+    def scaled(self, scales: Array) -> Skeleton:
+        """The same body with group scales (n_groups,) applied: lengths change, segment masses stay.
+
+        A segment's second mass moment scales with both of its axes: Sigma -> S Sigma S.
+        """
+        S = dict(zip(self.body_names, self.axis_scales(scales), strict=True))
+        bodies = tuple(_scaled_body(b, S[b.name], S.get(b.parent or "", np.ones(3))) for b in self.bodies)
+        sets = {
+            n: replace(k, points=tuple(replace(p, offset=p.offset * S[p.body]) for p in k.points))
+            for n, k in self.keypoint_sets.items()
+        }
+        contacts = tuple(replace(p, offset=p.offset * S[p.body]) for p in self.contact_points)
+        return replace(self, bodies=bodies, keypoint_sets=sets, contact_points=contacts)
+
+
+def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:
+    second_moment = 0.5 * np.trace(body.inertia) * np.eye(3) - body.inertia
+    second_moment = second_moment * np.outer(s, s)
+    inertia = np.trace(second_moment) * np.eye(3) - second_moment
+    joint = replace(body.joint, translation=body.joint.translation * s_parent)
+    return replace(body, com=body.com * s, inertia=inertia, joint=joint)

@@ -1,0 +1,129 @@
+"""The values that travel between the layers: plain frozen data, SI units, z up, right-handed world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """One line of the table "what was assumed": shown in reports, summaries and ``FitResult``."""
+
+    what: str  # e.g. "mass"
+    value: str  # e.g. "26.0 kg"
+    source: str  # e.g. "given", "CDC 2000 weight-for-age, median, girls, 8.0 y"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """Pinhole camera, OpenCV axes: x right, y down, z forward. x_camera = R_camera_world @ x_world + t."""
+
+    image_size: tuple[int, int]  # width, height [px]
+    focal: float  # [px]
+    principal_point: tuple[float, float]  # [px]
+    R_camera_world: Array = field(default_factory=lambda: np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]))
+    t: Array = field(default_factory=lambda: np.zeros(3))  # [m]
+
+    @property
+    def position(self) -> Array:
+        """Camera centre in the world (3,) [m]."""
+        return -self.R_camera_world.T @ self.t
+
+    def to_camera(self, p_world: Array) -> Array:
+        """Points (..., 3) [m] from world to camera axes."""
+        return p_world @ self.R_camera_world.T + self.t
+
+    def project(self, p_world: Array) -> Array:
+        """World points (..., 3) [m] to pixels (..., 2)."""
+        p = self.to_camera(p_world)
+        return self.focal * p[..., :2] / p[..., 2:3] + np.asarray(self.principal_point)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keypoints2D:
+    """Detected keypoints of P persons in T frames. A missing keypoint has uv = NaN and confidence 0.
+
+    Readers and detectors put persons in any order; ``detectors.tracking`` gives each identity one index.
+    """
+
+    keypoint_set: str  # a name of physpose.skeleton.keypoint_sets, e.g. "blazepose33"
+    names: tuple[str, ...]  # K keypoint names, in the order of the arrays
+    time: Array  # (T,) [s], strictly increasing
+    uv: Array  # (P, T, K, 2) [px], x right, y down
+    confidence: Array  # (P, T, K) in 0..1
+    landmarks: Array | None = None  # (P, T, K, 3) [m], detector's own 3D: camera axes, origin mid-hip
+    image_size: tuple[int, int] | None = None  # width, height [px]
+    source: str = "array"
+
+    @property
+    def n_persons(self) -> int:
+        return self.uv.shape[0]
+
+    @property
+    def n_frames(self) -> int:
+        return self.uv.shape[1]
+
+    def persons(self, index: list[int]) -> Keypoints2D:
+        """The same with only the persons of ``index``, in that order."""
+        landmarks = None if self.landmarks is None else self.landmarks[index]
+        return replace(self, uv=self.uv[index], confidence=self.confidence[index], landmarks=landmarks)
+
+    def frames(self, keep: slice | Array) -> Keypoints2D:
+        """The same with only the frames of ``keep``."""
+        landmarks = None if self.landmarks is None else self.landmarks[:, keep]
+        return replace(
+            self, time=self.time[keep], uv=self.uv[:, keep], confidence=self.confidence[:, keep], landmarks=landmarks
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contacts:
+    """Where the body touches its surroundings, and with what force."""
+
+    points: tuple[str, ...]  # C names of Skeleton.contact_points
+    active: NDArray[np.bool_]  # (T, C)
+    force: Array  # (T, C, 3) [N], world, on the body
+    method: str  # how the forces were found, in one sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Mechanical energy of the whole body. Potential is zero at z = 0."""
+
+    kinetic: Array  # (T,) [J]
+    potential: Array  # (T,) [J]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """A skeleton's motion and its dynamics; the numeric part of a FitResult."""
+
+    time: Array  # (T,) [s]
+    q: Array  # (T, nq): pelvis position [m], quaternion xyzw, coordinates [rad; m]
+    v: Array  # (T, nv): pelvis linear and angular velocity in the pelvis frame, rates
+    a: Array  # (T, nv): time derivative of v
+    tau: Array  # (T, nv) [N.m; N], generalized joint forces; the first six are the root residual wrench, pelvis frame
+    positions: Array  # (T, n_bodies, 3) [m], body origins, world
+    rotations: Array  # (T, n_bodies, 3, 3), R_world_body
+    com: Array  # (T, 3) [m], whole-body centre of mass, world
+    contacts: Contacts
+    momentum: Array  # (T, 6) about the CoM, world axes: linear [kg.m/s], angular [kg.m^2/s]
+    energy: Energy
+    power: Array  # (T, nv) [W], tau * v
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitStatus:
+    """How the estimation went."""
+
+    converged: bool
+    iterations: int
+    cost: float
+    seconds: dict[str, float]  # stage -> wall time
+    details: dict[str, Any] = field(default_factory=dict)  # e.g. rms reprojection [px], cost per term

@@ -14,11 +14,12 @@ from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to
 
 
 class Frames(NamedTuple):
-    """Poses of all bodies in the world, and the world axis of every hinge and slide."""
+    """Poses of all bodies in the world, and the world axis of every velocity coordinate."""
 
     R: Tensor  # (*b, n_bodies, 3, 3), R_world_body
     p: Tensor  # (*b, n_bodies, 3) [m], body origins
     axes: Tensor  # (*b, nv, 3): of each velocity coordinate, in the world
+    origins: Tensor  # (*b, nv, 3) [m]: a point on each of these axes
 
 
 class Points(NamedTuple):
@@ -75,25 +76,29 @@ class KinematicChain(nn.Module):
         R: list[Tensor] = []
         p: list[Tensor] = []
         axes: list[Tensor] = []
+        origins: list[Tensor] = []
         for i, joint in enumerate(self._joints):
             R_i, p_i = self._joint_origin(i, joint.parent, R, p, scales, q)
             if joint.kind == "free":
                 p_i = p_i + matvec(R_i, q[..., joint.q : joint.q + 3])
                 R_i = R_i @ quat_to_matrix(q[..., joint.q + 3 : joint.q + 7])
                 axes += list(R_i.unbind(-1)) * 2
+                origins += [p_i] * 6
             elif joint.kind == "ball":
                 R_i = R_i @ quat_to_matrix(q[..., joint.q : joint.q + 4])
                 axes += list(R_i.unbind(-1))
+                origins += [p_i] * 3
             for k, kind in enumerate(joint.axis_kinds):
                 axis, angle = self.axis[joint.v + k], q[..., joint.q + k]
                 axes.append(R_i @ axis)
+                origins.append(p_i)
                 if kind == "hinge":
                     R_i = R_i @ axis_rotation(axis, angle)
                 else:
                     p_i = p_i + axes[-1] * angle[..., None]
             R.append(R_i)
             p.append(p_i)
-        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2))
+        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2), torch.stack(origins, -2))
 
     def _joint_origin(
         self, i: int, parent: int, R: list[Tensor], p: list[Tensor], scales: Tensor, q: Tensor
@@ -128,8 +133,7 @@ class KinematicChain(nn.Module):
 
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
-        origin = frames.p[..., self._v_body, :]
-        arm = located[..., :, None, :] - origin[..., None, :, :]
+        arm = located[..., :, None, :] - frames.origins[..., None, :, :]
         axes = frames.axes[..., None, :, :].expand_as(arm)
         # hinge: dp/dq = axis x (p - origin); slide and the pelvis' linear velocity: dp/dq = axis
         columns = torch.where(self._v_linear[:, None], axes, torch.linalg.cross(axes, arm))
@@ -207,10 +211,6 @@ class KinematicChain(nn.Module):
         return [j.q + k for j in self._joints for k in range(len(j.axis_kinds))]
 
     @property
-    def _v_body(self) -> list[int]:
-        return [i for i, j in enumerate(self._joints) for _ in range(j.nv)]
-
-    @property
     def _v_linear(self) -> Tensor:
         flags = [f for j in self._joints for f in j.linear]
         return torch.tensor(flags, device=self.axis.device)
@@ -239,7 +239,9 @@ def _joint_table(skeleton: Skeleton) -> tuple[_Joint, ...]:
     for body in skeleton.bodies:
         j = body.joint
         kinds = tuple(c.kind for c in j.coordinates) if j.kind == "chain" else ()
-        linear = {"free": (True,) * 3 + (False,) * 3, "ball": (False,) * 3}.get(j.kind, tuple(k == "slide" for k in kinds))
+        linear = {"free": (True,) * 3 + (False,) * 3, "ball": (False,) * 3}.get(
+            j.kind, tuple(k == "slide" for k in kinds)
+        )
         parent = -1 if body.parent is None else skeleton.body_index(body.parent)
         rotated = not np.array_equal(j.rotation, np.eye(3))
         table.append(_Joint(parent, j.kind, q, v, j.nq, j.nv, kinds, linear, rotated))

@@ -1,0 +1,119 @@
+"""MediaPipe's pose landmarker (BlazePose GHUM; Bazarevsky et al. 2020, Grishchenko et al. 2022) as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physpose.detectors.weights import pose_model
+from physpose.errors import InputError, MissingPackageError
+from physpose.io.video import Video
+from physpose.types import Array, Keypoints2D
+
+KEYPOINT_SET = "blazepose33"
+SIDES = ("left", "right")
+NAMES = (
+    "nose",
+    *(f"{side}_{part}" for side in SIDES for part in ("eye_inner", "eye", "eye_outer")),
+    "left_ear", "right_ear", "mouth_left", "mouth_right",
+    *(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "pinky", "index", "thumb") for side in SIDES),
+    *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "heel", "foot_index") for side in SIDES),
+)  # fmt: skip
+K = len(NAMES)
+Progress = Callable[[int, int | None], None]
+
+
+def detect(
+    video: Video, *, progress: Progress | None = None, model: str | Path | None = None, num_poses: int = 3,
+    min_confidence: float = 0.5,
+) -> Keypoints2D:  # fmt: skip
+    """Keypoints of up to ``num_poses`` people in every frame, in the detector's order (not yet identities).
+
+    Args:
+        video: the clip; its real time stamps go to MediaPipe's tracker.
+        progress: called with (frames done, frames expected or None).
+        model: a pose landmarker bundle (.task) instead of the default "full" one.
+        num_poses: most people to look for.
+        min_confidence: threshold of detection, presence and tracking, 0..1.
+
+    Returns:
+        keypoint set "blazepose33"; confidence is MediaPipe's visibility; ``landmarks`` are its world landmarks:
+        metres as the network sees them (not the subject's scale), camera axes x right, y down, z forward,
+        origin midway between the hips. Frames without a person are NaN with confidence 0.
+    """
+    time: list[float] = []
+    people: list[list[tuple[Array, Array, Array]]] = []
+    with _landmarker(pose_model(model), num_poses, min_confidence) as landmarker:
+        for index, t, picture in video.frames():
+            people.append(_people(landmarker, picture, _milliseconds(t, time, index)))
+            time.append(t)
+            if progress:
+                progress(index + 1, video.n_frames_hint)
+    if not time:
+        raise InputError(f"{video.path}: no frame can be decoded")
+    uv, confidence, landmarks = _stack(people)
+    return Keypoints2D(
+        keypoint_set=KEYPOINT_SET, names=NAMES, time=np.array(time), uv=uv, confidence=confidence,
+        landmarks=landmarks, image_size=video.image_size, source=f"MediaPipe pose landmarker, {video.path.name}",
+    )  # fmt: skip
+
+
+@contextmanager
+def _landmarker(model: Path, num_poses: int, min_confidence: float) -> Iterator[Any]:
+    """The landmarker in video mode, closed explicitly: left to the interpreter's exit it hangs or crashes."""
+    try:
+        from mediapipe.tasks.python import vision
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+    except ImportError as error:
+        raise MissingPackageError("mediapipe", "video", "finding people in a video") from error
+    options = vision.PoseLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model)),
+        running_mode=vision.RunningMode.VIDEO,
+        num_poses=num_poses,
+        min_pose_detection_confidence=min_confidence,
+        min_pose_presence_confidence=min_confidence,
+        min_tracking_confidence=min_confidence,
+    )
+    try:
+        landmarker = vision.PoseLandmarker.create_from_options(options)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{model} is not a pose landmarker bundle MediaPipe can use ({error})") from error
+    try:
+        yield landmarker
+    finally:
+        landmarker.close()
+
+
+def _milliseconds(t: float, earlier: list[float], index: int) -> int:
+    """Whole milliseconds since the first frame, strictly increasing even above 1000 frames a second."""
+    elapsed = t - earlier[0] if earlier else 0.0
+    return max(round(1000 * elapsed), index)
+
+
+def _people(landmarker: Any, picture: np.ndarray, ms: int) -> list[tuple[Array, Array, Array]]:
+    import mediapipe
+
+    image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+    result = landmarker.detect_for_video(image, ms)
+    height, width = picture.shape[:2]
+    return [
+        (
+            np.array([(p.x * width, p.y * height) for p in flat]),
+            np.array([p.visibility for p in flat]),
+            np.array([(p.x, p.y, p.z) for p in world]),
+        )
+        for flat, world in zip(result.pose_landmarks, result.pose_world_landmarks, strict=True)
+    ]
+
+
+def _stack(people: list[list[tuple[Array, Array, Array]]]) -> tuple[Array, Array, Array]:
+    P, T = max(map(len, people)), len(people)
+    uv, confidence, landmarks = np.full((P, T, K, 2), np.nan), np.zeros((P, T, K)), np.full((P, T, K, 3), np.nan)
+    for t, found in enumerate(people):
+        for p, (pixels, visibility, world) in enumerate(found):
+            uv[p, t], confidence[p, t], landmarks[p, t] = pixels, visibility, world
+    return uv, confidence, landmarks

@@ -1,0 +1,204 @@
+"""Video files: upright RGB frames with their real time stamps, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from physpose.errors import InputError, MissingPackageError
+
+Image = NDArray[np.uint8]
+STILL_FORMATS = ("image2", "_pipe", "tty")  # FFmpeg "demuxes" pictures, and text as terminal art
+SHORT_BY = 0.1  # fraction of the claimed duration that may be missing before a truncated file is reported
+
+
+@dataclass(kw_only=True)
+class Video:
+    """A video file, opened by :meth:`open`; each call of :meth:`frames` decodes it from the start."""
+
+    path: Path
+    image_size: tuple[int, int]  # width, height [px], upright, square pixels
+    rotation: int  # [deg] turn applied to the stored picture, counter-clockwise
+    n_frames_hint: int | None  # as the container claims, often wrong: only for progress bars
+    duration_hint: float | None  # [s], as the container claims
+    metadata: dict[str, str]  # of the container and the stream, e.g. "com.apple.quicktime.model"
+    warnings: list[str] = field(default_factory=list)  # what was met and what was done, one sentence each
+
+    @classmethod
+    def open(cls, path: str | Path) -> Video:
+        """Open ``path`` and decode its first frame.
+
+        Raises:
+            InputError: no such file, not a video, no video stream, or no frame in it.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"no such file: {path}")
+        with _open_container(path) as container:
+            stream = _video_stream(container, path)
+            first = next(_decode(container, stream, []), None)
+            if first is None:
+                raise InputError(f"{path}: no frame of its video stream can be decoded")
+            width, height = _upright_size(first, stream)
+            return cls(
+                path=path,
+                image_size=(width, height),
+                rotation=_rotation(first),
+                n_frames_hint=_frames_hint(stream),
+                duration_hint=_duration(container, stream),
+                metadata={**container.metadata, **stream.metadata},
+            )
+
+    def frames(self) -> Iterator[tuple[int, float, Image]]:
+        """Yield (index, time [s], RGB picture (height, width, 3)) in order of presentation.
+
+        The time is the container's presentation time stamp: nothing is assumed about the frame rate. Frames whose
+        stamp does not advance are dropped, a damaged or cut file yields what can be decoded; both are reported in
+        ``warnings`` once the generator has ended.
+        """
+        for index, (time, frame) in enumerate(self._stamped_frames()):
+            yield index, time, _rgb(frame, self.image_size)
+
+    def times(self) -> NDArray[np.float64]:
+        """Presentation times (T,) [s] of the frames that :meth:`frames` yields; decodes the whole file."""
+        return np.array([time for time, _ in self._stamped_frames()])
+
+    def _stamped_frames(self) -> Iterator[tuple[float, Any]]:
+        troubles: list[str] = []
+        last, dropped, n = -np.inf, 0, 0
+        with _open_container(self.path) as container:
+            stream = _video_stream(container, self.path)
+            clock = _Clock(stream)
+            for frame in _decode(container, stream, troubles):
+                time = clock.time(frame)
+                if time <= last:
+                    dropped += 1
+                    continue
+                last, n = time, n + 1
+                yield time, frame
+            start = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
+        self._report(troubles, clock, dropped, n, last - start)
+
+    def _report(self, troubles: list[str], clock: _Clock, dropped: int, n: int, seconds: float) -> None:
+        if dropped:
+            troubles.append(f"{dropped} frames dropped: their time stamps do not advance")
+        if clock.guessed:
+            troubles.append(f"{clock.guessed} frames without a time stamp: {clock.fps:g} frames a second assumed")
+        claimed = self.duration_hint
+        if claimed and n > 1 and seconds + seconds / (n - 1) < (1 - SHORT_BY) * claimed:
+            troubles.append(f"video is cut short: it claims {claimed:.2f} s, frames end at {seconds:.2f} s")
+        self.warnings.extend(text for text in troubles if text not in self.warnings)
+
+
+class _Clock:
+    """Time of each frame: its own stamp, or the nominal frame rate where a stream has none (raw H.264)."""
+
+    def __init__(self, stream: Any):
+        self.fps = float(stream.average_rate or stream.guessed_rate or 0)
+        self.guessed = 0
+
+    def time(self, frame: Any) -> float:
+        if frame.pts is not None:
+            return float(frame.pts * frame.time_base)
+        if not self.fps:
+            raise InputError("the video has neither time stamps nor a frame rate; remux it, e.g. into .mp4")
+        self.guessed += 1
+        return (self.guessed - 1) / self.fps
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError("av", "video", "reading a video") from error
+    return av
+
+
+def _open_container(path: Path) -> Any:
+    av = _import_av()
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError, UnicodeError) as error:
+        raise InputError(f"{path} is not a video that can be read, or it is truncated ({_reason(error)})") from error
+    name = container.format.name
+    if any(still in name for still in STILL_FORMATS):
+        container.close()
+        raise InputError(f"{path} is not a video (format: {name})")
+    return container
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    av = _import_av()
+    cover = av.stream.Disposition.attached_pic  # the picture on a music file
+    streams = [s for s in container.streams.video if not s.disposition & cover]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise InputError(f"{path} has no video stream; it has: {kinds}")
+    streams[0].thread_type = "AUTO"
+    return streams[0]
+
+
+def _decode(container: Any, stream: Any, troubles: list[str]) -> Iterator[Any]:
+    """Frames that can be decoded; says in ``troubles`` what could not, once at the end."""
+    av = _import_av()
+    bad = 0
+    for packet in _packets(container, stream, troubles):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            bad += 1
+            continue
+        bad += sum(frame.is_corrupt for frame in frames)
+        yield from (frame for frame in frames if not frame.is_corrupt)
+    if bad:
+        troubles.append(f"{bad} damaged frames left out")
+
+
+def _packets(container: Any, stream: Any, troubles: list[str]) -> Iterator[Any]:
+    av = _import_av()
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError as error:
+        troubles.append(f"reading stopped early: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _frames_hint(stream: Any) -> int | None:
+    if stream.frames:
+        return int(stream.frames)
+    if stream.duration and stream.average_rate:
+        return round(float(stream.duration * stream.time_base * stream.average_rate))
+    return None
+
+
+def _duration(container: Any, stream: Any) -> float | None:
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration else None
+
+
+def _rotation(frame: Any) -> int:
+    """Counter-clockwise turn [deg] that makes the picture upright: the display matrix, to a right angle."""
+    return round(frame.rotation / 90) * 90 % 360
+
+
+def _upright_size(frame: Any, stream: Any) -> tuple[int, int]:
+    width, height = frame.width, frame.height
+    if stream.sample_aspect_ratio:
+        width = round(width * float(stream.sample_aspect_ratio))
+    return (height, width) if _rotation(frame) % 180 else (width, height)
+
+
+def _rgb(frame: Any, image_size: tuple[int, int]) -> Image:
+    turns = _rotation(frame) // 90
+    width, height = image_size[::-1] if turns % 2 else image_size
+    picture = frame.to_ndarray(format="rgb24", width=width, height=height)
+    return np.ascontiguousarray(np.rot90(picture, turns))

@@ -1,0 +1,1 @@
+"""Rigid-body dynamics of a kinematic chain: one meaning, several engines."""

@@ -19,8 +19,8 @@ def test_pendulum_follows_its_closed_form():
     q, v, a = random_state(0, tree, 20)
     x = b.com[0] * np.cos(q[:, 0]) + b.com[2] * np.sin(q[:, 0])
     # about y: (I_yy + m |c|^2) a - m g x = tau: turning about y lowers what lies ahead
-    I = b.inertia[1, 1] + b.mass * (b.com[0] ** 2 + b.com[2] ** 2)
-    expected = I * a[:, 0] - b.mass * 9.81 * x
+    inertia = b.inertia[1, 1] + b.mass * (b.com[0] ** 2 + b.com[2] ** 2)
+    expected = inertia * a[:, 0] - b.mass * 9.81 * x
     np.testing.assert_allclose(PinocchioModel(tree).inverse_dynamics(q, v, a)[:, 0], expected, atol=1e-12)
 
 

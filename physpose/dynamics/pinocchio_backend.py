@@ -89,7 +89,7 @@ class PinocchioModel:
         gravity: ArrayLike = GRAVITY,
         external: Mapping[str, ArrayLike] | None = None,
     ) -> Array:
-        """Generalized forces tau (T, nv) [N.m; N]: tau = M a + h - sum J^T f_external; the root's in the pelvis frame."""
+        """Generalized forces tau (T, nv) [N.m; N]: M a + h - sum J^T f_external; the root's in its frame."""
         import pinocchio as pin
 
         q, v, a = self._check(q=q, v=v, a=a)
@@ -106,7 +106,7 @@ class PinocchioModel:
         return self._loop(q, one)
 
     def joint_wrenches(self, q: Array, external: Mapping[str, Array]) -> Any:
-        """Wrenches (6,) on bodies, world axes at the body's origin, as Pinocchio's joint-frame forces, for one frame."""
+        """One frame's wrenches (6,) at body origins, world axes, as the forces in joint frames that Pinocchio takes."""
         import pinocchio as pin
 
         pin.forwardKinematics(self.model, self.data, q)
@@ -165,7 +165,7 @@ class PinocchioModel:
         return self.forward_kinematics(q)[1]
 
     def jacobian(self, body: str, q: ArrayLike) -> Array:
-        """J (T, 6, nv) with J v = the body origin's linear velocity [m/s] and the angular velocity [rad/s], world axes."""
+        """J (T, 6, nv) with J v = linear velocity of the body's origin [m/s], angular [rad/s], world axes."""
         import pinocchio as pin
 
         (q,) = self._check(q=q)

@@ -27,14 +27,14 @@ def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0,
     named after themselves. MuJoCo orders bodies and joints depth first: ``physpose.conventions`` converts q, v, a, tau.
     """
     root = ET.Element("mujoco", model=skeleton.name)
-    ET.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
-    ET.SubElement(root, "option", gravity="0 0 -9.81", timestep="0.001", integrator="implicitfast")
+    _add(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
+    _add(root, "option", gravity="0 0 -9.81", timestep="0.001", integrator="implicitfast")
     _defaults(root, damping, armature)
     _floor_look(root)
-    world = ET.SubElement(root, "worldbody")
-    ET.SubElement(world, "light", pos="0 0 4", dir="0 0 -1", directional="true")
+    world = _add(root, "worldbody")
+    _add(world, "light", pos="0 0 4", dir="0 0 -1", directional="true")
     floor = {"contype": "1", "conaffinity": "1"} if contacts else {}
-    ET.SubElement(world, "geom", name="floor", type="plane", size="5 5 0.1", material="floor", **floor)
+    _add(world, "geom", name="floor", type="plane", size="5 5 0.1", material="floor", **floor)
     elements: dict[str | None, ET.Element] = {None: world}
     for body in skeleton.bodies:
         elements[body.name] = _body(elements[body.parent], body, _children(skeleton, body))
@@ -58,28 +58,28 @@ def save_mjcf(skeleton: Skeleton, path: str | Path, *, contacts: bool = False) -
 
 
 def _defaults(root: ET.Element, damping: float, armature: float) -> None:
-    default = ET.SubElement(root, "default")
-    ET.SubElement(default, "joint", damping=_text([damping]), armature=_text([armature]))
-    ET.SubElement(default, "geom", contype="0", conaffinity="0", rgba=BONE)
-    ET.SubElement(default, "site", size="0.008", group="4", rgba="0.9 0.3 0.2 1")
+    default = _add(root, "default")
+    _add(default, "joint", damping=_text([damping]), armature=_text([armature]))
+    _add(default, "geom", contype="0", conaffinity="0", rgba=BONE)
+    _add(default, "site", size="0.008", group="4", rgba="0.9 0.3 0.2 1")
 
 
 def _floor_look(root: ET.Element) -> None:
-    asset = ET.SubElement(root, "asset")
+    asset = _add(root, "asset")
     colors = {"rgb1": "0.86 0.88 0.9", "rgb2": "0.8 0.82 0.85"}
-    ET.SubElement(asset, "texture", name="floor", type="2d", builtin="checker", width="256", height="256", **colors)
-    ET.SubElement(asset, "material", name="floor", texture="floor", texrepeat="10 10")
+    _add(asset, "texture", name="floor", type="2d", builtin="checker", width="256", height="256", **colors)
+    _add(asset, "material", name="floor", texture="floor", texrepeat="10 10")
 
 
 def _body(parent: ET.Element, body: Body, children: list[Body]) -> ET.Element:
     place = {"pos": _text(body.joint.translation), "quat": _text(_wxyz(body.joint.rotation))}
-    element = ET.SubElement(parent, "body", name=body.name, **place)
+    element = _add(parent, "body", name=body.name, **place)
     if body.joint.kind == "free":
-        ET.SubElement(element, "freejoint", name=body.joint.name)
+        _add(element, "freejoint", name=body.joint.name)
     elif body.joint.kind == "ball":
-        ET.SubElement(element, "joint", name=body.joint.name, type="ball")
+        _add(element, "joint", name=body.joint.name, type="ball")
     for coordinate in body.joint.coordinates if body.joint.kind == "chain" else ():
-        ET.SubElement(element, "joint", **_joint(coordinate))
+        _add(element, "joint", **_joint(coordinate))
     _inertial(element, body)
     for end in [c.joint.translation for c in children] or [2 * np.asarray(body.com)]:
         _capsule(element, np.asarray(end, float))
@@ -98,25 +98,25 @@ def _inertial(element: ET.Element, body: Body) -> None:
     if mass == 0:
         mass, inertia = TINY_MASS, TINY_MASS * np.eye(3)
     full = inertia[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]  # xx yy zz xy xz yz
-    ET.SubElement(element, "inertial", pos=_text(body.com), mass=_text([mass]), fullinertia=_text(full))
+    _add(element, "inertial", pos=_text(body.com), mass=_text([mass]), fullinertia=_text(full))
 
 
 def _capsule(element: ET.Element, end: Array) -> None:
     length = float(np.linalg.norm(end))
     if length > 0.01:
         size = _text([min(0.04, 0.15 * length + 0.005)])
-        ET.SubElement(element, "geom", type="capsule", fromto=_text([0, 0, 0, *end]), size=size)
+        _add(element, "geom", type="capsule", fromto=_text([0, 0, 0, *end]), size=size)
 
 
 def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts: bool) -> None:
     for name, keypoint_set in skeleton.keypoint_sets.items():
         for p in keypoint_set.points:
-            ET.SubElement(elements[p.body], "site", name=f"{name}:{p.name}", pos=_text(p.offset))
+            _add(elements[p.body], "site", name=f"{name}:{p.name}", pos=_text(p.offset))
     for p in skeleton.contact_points:
-        ET.SubElement(elements[p.body], "site", name=p.name, pos=_text(p.offset), group="3")
+        _add(elements[p.body], "site", name=p.name, pos=_text(p.offset), group="3")
         if contacts:
             sphere = {"type": "sphere", "size": _text([TOUCH_RADIUS]), "contype": "1", "rgba": SKIN}
-            ET.SubElement(elements[p.body], "geom", name=p.name, pos=_text(p.offset), **sphere)
+            _add(elements[p.body], "geom", name=p.name, pos=_text(p.offset), **sphere)
 
 
 def _children(skeleton: Skeleton, body: Body) -> list[Body]:
@@ -127,6 +127,10 @@ def _wxyz(R: Array) -> Array:
     from scipy.spatial.transform import Rotation
 
     return Rotation.from_matrix(R).as_quat(scalar_first=True)
+
+
+def _add(parent: ET.Element, tag: str, **attributes: str) -> ET.Element:
+    return ET.SubElement(parent, tag, attributes)
 
 
 def _text(values: Iterable[float] | Array) -> str:

@@ -1,0 +1,7 @@
+"""``python -m physpose``: the command line."""
+
+import sys
+
+from physpose.cli import main
+
+sys.exit(main())

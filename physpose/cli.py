@@ -1,0 +1,261 @@
+"""The command line: ``physpose fit | skeletons | demo``, with the words of the Python arguments."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from physpose import __version__
+from physpose.errors import InputError, PhysposeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from physpose.result import FitResult
+
+EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 2, 130, 143
+GRAVITY = (0.0, 0.0, -9.81)  # [m/s^2], world
+
+EPILOG = """examples:
+  physpose demo
+  physpose fit clip.mp4 --height 1.75 --mass 70
+  physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
+  physpose skeletons child --age 8
+
+exit codes: 0 done, 2 input or output that cannot be used, 130 interrupted, 143 terminated"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message} (see {self.prog} --help)")
+        sys.exit(EXIT_ERROR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="physpose",
+        description="From videos and keypoints of a person to a physical skeleton's motion.",
+        epilog=EPILOG,
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"physpose {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_fit(commands)
+    _add_skeletons(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_fit(commands: Any) -> None:
+    fit = commands.add_parser("fit", help="fit a physical skeleton to a video or to keypoints")
+    fit.add_argument("source", metavar="SOURCE", help="a video, a keypoint file, or a folder of keypoint files")
+    fit.add_argument("--skeleton", default="adult", help="name or file of a skeleton (default: %(default)s)")
+    _add_subject(fit)
+    fit.add_argument("--camera", metavar="FOCAL|FILE", help="focal length [px], or a camera file, if known")
+    fit.add_argument("--person", type=int, metavar="INDEX", help="which person (default: seen longest and largest)")
+    fit.add_argument("--detector", default="mediapipe", help="finds keypoints in a video (default: %(default)s)")
+    fit.add_argument("--keypoint-set", metavar="NAME", help="what the keypoints of a file are, if it does not tell")
+    fit.add_argument("--fps", type=float, help="frames per second of a keypoint file [1/s]")
+    fit.add_argument("--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2]")
+    _add_output(fit)
+    fit.set_defaults(run=_fit)
+
+
+def _add_subject(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--age", type=float, help="[years]")
+    parser.add_argument("--sex", help="f, m, or x: the mean of both")
+    parser.add_argument("--height", type=float, help="[m]")
+    parser.add_argument("--mass", type=float, help="[kg]")
+
+
+def _add_output(parser: argparse.ArgumentParser, default: str = "SOURCE's name + _physpose") -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the results (default: {default})")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
+
+
+def _add_skeletons(commands: Any) -> None:
+    skeletons = commands.add_parser("skeletons", help="list the skeletons, or show one")
+    skeletons.add_argument("name", metavar="NAME", nargs="?", help="the skeleton to show; without it, list them all")
+    _add_subject(skeletons)
+    skeletons.set_defaults(run=_skeletons)
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser("demo", help="fetch a real clip, fit it, say where the report is")
+    _add_output(demo, default="demo")
+    demo.set_defaults(run=_demo)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Args:
+        argv: the arguments after the program's name; None takes ``sys.argv``.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        with _sigterm_unwinds():
+            args.run(args)
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of stdout, e.g. `head`, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except (PhysposeError, OSError) as error:
+        _complain(_one_line(error))
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("physpose: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+@contextlib.contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that temporary files are removed."""
+
+    def terminate(signum: int, frame: object) -> NoReturn:
+        sys.exit(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _complain(message: str) -> None:
+    print(f"physpose: error: {message}", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _fit(args: argparse.Namespace) -> None:
+    out = args.out or Path(f"{Path(args.source).resolve().stem}_physpose")
+    asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
+    asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
+    _fit_and_report(args.source, out, as_json=args.json, **asked)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from physpose.demo import CREDIT, demo_clip
+
+    out = args.out or Path("demo")
+    _check_writable(out)
+    clip = demo_clip()
+    print(CREDIT, file=sys.stderr)
+    _fit_and_report(str(clip), out, as_json=args.json)
+
+
+def _fit_and_report(source: str, out: Path, *, as_json: bool, **asked: Any) -> None:
+    """Fit, save, and print the summary."""
+    from physpose.summary import summarize
+
+    _check_writable(out)
+    with _stdout_is_stderr() if as_json else contextlib.nullcontext():
+        result, files = _fit_and_save(source, out, **asked)
+    summary = summarize(result, files)
+    if as_json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+    else:
+        _print_result(summary, files)
+
+
+def _fit_and_save(source: str, out: Path, **asked: Any) -> tuple[FitResult, dict[str, Path]]:
+    from physpose import fit
+    from physpose.progress import for_console
+
+    progress = for_console(_console())
+    result = fit(source, progress=progress, **asked)
+    with progress.stage("save"):
+        files = result.save(out)
+    return result, files
+
+
+def _print_result(summary: dict[str, Any], files: dict[str, Path]) -> None:
+    from rich.console import Console
+
+    from physpose.summary import print_summary
+
+    print_summary(summary, Console())
+    reports = [path for path in files.values() if Path(path).suffix == ".html"]
+    for path in reports:
+        print(f"\nreport: {Path(path).resolve()}")
+
+
+def _camera(text: str | None) -> float | Path | None:
+    """``--camera 1450`` is a focal length [px]; anything else is a file."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return Path(text)
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse an unusable output folder before the long work; leaves nothing behind.
+
+    Raises:
+        InputError: ``out`` is no folder, or nothing can be written there.
+    """
+    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise InputError(f"cannot write to {out}: {nearest} is not a folder; choose another with --out")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".physpose-", dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from error
+
+
+@contextlib.contextmanager
+def _stdout_is_stderr() -> Iterator[None]:
+    """Whatever any library, compiled ones too, prints on stdout goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _skeletons(args: argparse.Namespace) -> None:
+    from physpose.skeleton import list_skeletons
+
+    if args.name is None:
+        _print_list(list_skeletons())
+    else:
+        _print_skeleton(args)
+
+
+def _print_list(names: Any) -> None:
+    raise NotImplementedError
+
+
+def _print_skeleton(args: argparse.Namespace) -> None:
+    raise NotImplementedError

@@ -1,0 +1,164 @@
+"""A FitResult in short: one JSON-able dictionary, and the table that the command line prints from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from physpose.result import FitResult
+    from physpose.skeleton.model import Coordinate, Skeleton
+
+MAIN_COORDINATES = ("lumbar_extension", "hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex")
+
+
+def summarize(result: FitResult, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """The result as plain JSON types: SI units, radians; null where a number is not finite.
+
+    Args:
+        result: what ``physpose.fit`` returned.
+        files: what ``FitResult.save`` returned, if it was saved.
+    """
+    import physpose
+
+    return {
+        "physpose": physpose.__version__,
+        "source": str(result.source),
+        "warnings": [str(w) for w in result.warnings],
+        "skeleton": result.skeleton.name,
+        "subject": _subject(result),
+        "frames": len(result.time),
+        "duration_s": _number(result.time[-1] - result.time[0]),
+        "converged": bool(result.status.converged),
+        "iterations": int(result.status.iterations),
+        "seconds": {stage: _number(s) for stage, s in result.status.seconds.items()},
+        "coordinates": _coordinates(result),
+        "kinetic_energy_J": _range(result.energy.kinetic),
+        "potential_energy_J": _range(result.energy.potential),
+        "contact_forces": result.contacts.method,
+        "assumptions": [{"what": a.what, "value": a.value, "source": a.source} for a in result.assumptions],
+        "files": {kind: str(path) for kind, path in (files or {}).items()},
+    }
+
+
+def _subject(result: FitResult) -> dict[str, Any] | None:
+    who = result.skeleton.subject
+    if who is None:
+        return None
+    return {"age_years": who.age, "sex": who.sex, "height_m": who.height, "mass_kg": who.mass}
+
+
+def _coordinates(result: FitResult) -> dict[str, dict[str, Any]]:
+    """Range and peak |generalized force| of every coordinate after the free-flyer."""
+    table = {}
+    for c, i_q, i_v in _columns(result.skeleton):
+        unit, force = ("rad", "N.m") if c.kind == "hinge" else ("m", "N")
+        peak = _number(np.max(np.abs(result.tau[:, i_v])))
+        table[c.name] = {"unit": unit, "range": _range(result.q[:, i_q]), "force_unit": force, "peak_force": peak}
+    return table
+
+
+def _columns(skeleton: Skeleton) -> Iterator[tuple[Coordinate, int, int]]:
+    """Each named coordinate with its column in q and in v; they differ wherever a joint holds a quaternion."""
+    i_q = i_v = 0
+    for body in skeleton.bodies:
+        for k, coordinate in enumerate(body.joint.coordinates):
+            yield coordinate, i_q + k, i_v + k
+        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+
+
+def _range(x: np.ndarray) -> list[float | None]:
+    return [_number(np.min(x)), _number(np.max(x))]
+
+
+def _number(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None
+
+
+def print_summary(summary: Mapping[str, Any], console: Console) -> None:
+    """Print what ``summarize`` returned: warnings first, then who, joints, energy, files."""
+    from rich.markup import escape
+
+    for warning in summary["warnings"]:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", highlight=False)
+    console.print(_facts_table(summary))
+    console.print(_joints_table(summary["coordinates"]))
+    for kind, path in summary["files"].items():
+        console.print(f"{kind:<10} {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _facts_table(summary: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in _facts(summary):
+        table.add_row(name, value)
+    return table
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    frames, duration = summary["frames"], summary["duration_s"]
+    how = "converged" if summary["converged"] else "NOT converged"
+    seconds = sum(s for s in summary["seconds"].values() if s is not None)
+    facts = [
+        ("source", summary["source"]),
+        ("who", _who(summary)),
+        ("clip", f"{frames} frames, {duration:.2f} s"),
+        ("fit", f"{how} after {summary['iterations']} iterations, {seconds:.1f} s in all"),
+        ("kinetic energy", _span(summary["kinetic_energy_J"], "J")),
+        ("potential energy", _span(summary["potential_energy_J"], "J")),
+        ("contact forces", summary["contact_forces"]),
+    ]
+    assumed = [a for a in summary["assumptions"] if a["source"] != "given"]
+    return facts + [(f"assumed {a['what']}", f"{a['value']} ({a['source']})") for a in assumed]
+
+
+def _who(summary: Mapping[str, Any]) -> str:
+    who = summary["subject"]
+    if who is None:
+        return str(summary["skeleton"])
+    return (
+        f"{summary['skeleton']}, {who['age_years']:.4g} years, {who['sex']}, "
+        f"{who['height_m']:.2f} m, {who['mass_kg']:.1f} kg"
+    )
+
+
+def _joints_table(coordinates: Mapping[str, Mapping[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("coordinate", pad_edge=False)
+    table.add_column("range", justify="right")
+    table.add_column("peak torque", justify="right")
+    for name in _main(coordinates):
+        c = coordinates[name]
+        in_degrees = c["unit"] == "rad"
+        span = _span([_degrees(x) for x in c["range"]], "deg") if in_degrees else _span(c["range"], "m", digits=3)
+        table.add_row(name, span, f"{_show(c['peak_force'])} {c['force_unit']}")
+    return table
+
+
+def _main(coordinates: Mapping[str, Any]) -> list[str]:
+    """The main joints' coordinates; all of them for a body that has none of those names."""
+    main = [n for base in MAIN_COORDINATES for n in (base, f"{base}_r", f"{base}_l") if n in coordinates]
+    return main or list(coordinates)
+
+
+def _degrees(x: float | None) -> float | None:
+    return None if x is None else math.degrees(x)
+
+
+def _show(x: float | None, digits: int = 0) -> str:
+    return "not finite" if x is None else f"{x:.{digits}f}"
+
+
+def _span(span: list[float | None], unit: str, digits: int = 0) -> str:
+    return f"{_show(span[0], digits)} to {_show(span[1], digits)} {unit}"

@@ -1,0 +1,276 @@
+"""The command line: exit codes, one-line errors, pure JSON, nothing written where something failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import physpose
+from physpose import cli
+from physpose.errors import PhysposeError
+from physpose.skeleton.model import Body, Coordinate, Joint, Skeleton, Subject
+from physpose.types import Assumption, Contacts, Energy, FitStatus
+
+KNEE = np.deg2rad([5.0, 65.0, 20.0])
+KNEE_TORQUE = np.array([-40.0, 12.0, 7.0])  # [N.m]
+
+
+def one_knee() -> Skeleton:
+    """A pelvis and a knee: the least that has a free-flyer and a named coordinate."""
+    knee = Coordinate(name="knee_angle_r", axis=np.array([0.0, 0, 1]), range=(0.0, 2.0))
+    inertia = {"com": np.zeros(3), "inertia": np.eye(3)}
+    pelvis = Body(name="pelvis", parent=None, joint=Joint(name="root", kind="free"), mass=20.0, **inertia)
+    joint = Joint(name="knee_r", kind="chain", coordinates=(knee,))
+    return Skeleton(
+        name="one_knee",
+        bodies=(pelvis, Body(name="tibia_r", parent="pelvis", joint=joint, mass=6.0, **inertia)),
+        subject=Subject(age=8.0, sex="f", height=1.28, mass=26.0),
+        keypoint_sets={},
+        contact_points=(),
+        scale_groups=(),
+        neutral=np.r_[0, 0, 1, 0, 0, 0, 1, 0.0],
+    )
+
+
+def fit_result(**changes):
+    """What the command line reads of a FitResult, with known extremes; ``save`` writes one file."""
+    q, tau = np.zeros((3, 8)), np.zeros((3, 7))
+    q[:, 7], tau[:, 6], tau[:, 2] = KNEE, KNEE_TORQUE, 999.0
+    result = SimpleNamespace(
+        time=np.array([0.0, 0.1, 0.25]),
+        q=q,
+        tau=tau,
+        skeleton=one_knee(),
+        source="clip.mp4",
+        warnings=("the left foot [calcn_l] is never seen",),
+        assumptions=(Assumption(what="mass", value="26.0 kg", source="a growth table"),),
+        status=FitStatus(converged=True, iterations=7, cost=1.0, seconds={"detect": 2.0, "fit": 1.0}),
+        energy=Energy(kinetic=np.array([1.0, 3.0, 2.0]), potential=np.array([200.0, 210.0, 190.0])),
+        contacts=Contacts(points=(), active=np.zeros((3, 0), bool), force=np.zeros((3, 0, 3)), method="split"),
+    )
+    result.__dict__.update(changes)
+    result.save = lambda out: _write_report(Path(out))
+    return result
+
+
+def _write_report(out: Path) -> dict[str, Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.html").write_text("<html>")
+    return {"report": out / "report.html"}
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """``physpose.fit`` replaced by one that records what it was asked for."""
+    asked = {}
+
+    def fit(source, **kwargs):
+        asked.update(kwargs, source=source)
+        with kwargs["progress"].stage("look closely", total=3) as stage:
+            stage.advance(3)
+        return fit_result()
+
+    monkeypatch.setitem(physpose.__dict__, "fit", fit)
+    return asked
+
+
+def failing(error: BaseException):
+    def fit(source, **kwargs):
+        raise error
+
+    return fit
+
+
+def physpose_command(*args: object, **kwargs) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "physpose", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+
+
+def assert_one_error_line(stderr: str, pattern: str) -> None:
+    assert re.fullmatch(rf"physpose: error: [^\n]*{pattern}[^\n]*\n", stderr), stderr
+
+
+def test_version():
+    run = physpose_command("--version")
+    assert (run.returncode, run.stdout) == (0, f"physpose {physpose.__version__}\n")
+
+
+def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
+    words = "--skeleton child --age 8 --sex f --height 1.28 --mass 26 --person 1 --detector rtmlib --fps 50 "
+    words += "--keypoint-set body25 --camera 1450 --gravity 0 0 -1.62"
+    assert cli.main(["fit", "kp.json", *shlex.split(words), "--out", str(tmp_path / "out")]) == 0
+    del fitted["progress"]
+    assert fitted == {
+        "source": "kp.json", "skeleton": "child", "age": 8.0, "sex": "f", "height": 1.28, "mass": 26.0, "person": 1,
+        "detector": "rtmlib", "fps": 50.0, "keypoint_set": "body25", "camera": 1450.0, "gravity": (0.0, 0.0, -1.62),
+    }  # fmt: skip
+
+
+def test_fit_defaults_are_those_of_the_python_function(fitted, tmp_path):
+    cli.main(["fit", "clip.mp4", "--out", str(tmp_path)])
+    given = {k: v for k, v in fitted.items() if k not in ("source", "progress")}
+    pipeline = pytest.importorskip("physpose.pipeline")
+    import inspect
+
+    parameters = inspect.signature(pipeline.fit).parameters
+    assert given == {k: parameters[k].default for k in given}
+
+
+def test_summary_says_warnings_first_then_who_joints_and_files(fitted, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert cli.main(["fit", "clip.mp4", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("warning: the left foot [calcn_l] is never seen\n")
+    assert "one_knee, 8 years, f, 1.28 m, 26.0 kg" in out
+    assert "3 frames, 0.25 s" in out
+    assert "26.0 kg (a growth table)" in out
+    assert re.search(r"knee_angle_r .* 5 to 65 deg .* 40 N\.m", out)
+    assert out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")
+
+
+def test_stages_go_to_stderr_one_line_each_without_a_terminal(fitted, tmp_path, capsys):
+    cli.main(["fit", "clip.mp4", "--out", str(tmp_path)])
+    stages = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in stages] == ["look closely", "save"]
+
+
+def test_json_is_one_object_and_nothing_else_on_stdout(monkeypatch, tmp_path, capfd):
+    def noisy_fit(source, **kwargs):
+        print("printed by Python")
+        os.write(1, b"printed by a compiled library\n")
+        return fit_result()
+
+    monkeypatch.setitem(physpose.__dict__, "fit", noisy_fit)
+    assert cli.main(["fit", "clip.mp4", "--json", "--out", str(tmp_path)]) == 0
+    out, err = capfd.readouterr()
+    summary = json.loads(out)
+    assert summary["coordinates"]["knee_angle_r"] == {
+        "unit": "rad", "range": [KNEE.min(), KNEE.max()], "force_unit": "N.m", "peak_force": 40.0,
+    }  # fmt: skip
+    assert summary["subject"] == {"age_years": 8.0, "sex": "f", "height_m": 1.28, "mass_kg": 26.0}
+    assert (summary["frames"], summary["duration_s"], summary["converged"]) == (3, 0.25, True)
+    assert summary["kinetic_energy_J"] == [1.0, 3.0]
+    assert summary["files"] == {"report": str(tmp_path / "report.html")}
+    assert "printed by Python" in err
+    assert "printed by a compiled library" in err
+
+
+def test_json_says_null_where_a_number_is_not_finite(monkeypatch, tmp_path, capfd):
+    energy = Energy(kinetic=np.array([1.0, np.nan]), potential=np.array([0.0, 1.0]))
+    monkeypatch.setitem(physpose.__dict__, "fit", lambda source, **kwargs: fit_result(energy=energy))
+    assert cli.main(["fit", "clip.mp4", "--json", "--out", str(tmp_path)]) == 0
+    assert json.loads(capfd.readouterr().out)["kinetic_energy_J"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("error", "pattern"),
+    [
+        (PhysposeError("no person in\nclip.mp4"), "no person in clip.mp4"),
+        (FileNotFoundError(2, "No such file or directory", "clip.mp4"), "clip.mp4: No such file or directory"),
+        (OSError(28, "No space left on device", "out/a.npz"), "out/a.npz: No space left on device"),
+    ],
+)
+def test_error_is_one_line_and_exit_code_2(monkeypatch, tmp_path, capsys, error, pattern):
+    monkeypatch.setitem(physpose.__dict__, "fit", failing(error))
+    out = tmp_path / "out"
+    assert cli.main(["fit", "clip.mp4", "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert_one_error_line(captured.err, re.escape(pattern))
+    assert not out.exists()
+
+
+def test_a_defect_of_ours_is_not_hidden(monkeypatch, tmp_path):
+    monkeypatch.setitem(physpose.__dict__, "fit", failing(ZeroDivisionError("ours")))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fit", "clip.mp4", "--out", str(tmp_path)])
+
+
+def test_interrupt_exits_130(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(physpose.__dict__, "fit", failing(KeyboardInterrupt()))
+    assert cli.main(["fit", "clip.mp4", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "physpose: interrupted\n"
+
+
+def test_sigterm_unwinds_and_exits_143(monkeypatch, tmp_path):
+    unwound = []
+
+    def fit(source, **kwargs):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            unwound.append(True)
+
+    monkeypatch.setitem(physpose.__dict__, "fit", fit)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "clip.mp4", "--out", str(tmp_path)])
+    assert (stop.value.code, unwound) == (143, [True])
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "pattern"),
+    [
+        ([], "COMMAND"),
+        (["fit"], "SOURCE"),
+        (["fit", "clip.mp4", "--age", "eight"], "--age: invalid float value: 'eight'"),
+        (["fit", "clip.mp4", "--gravity", "0", "0"], "--gravity: expected 3 arguments"),
+        (["fly"], "invalid choice: 'fly'"),
+    ],
+)
+def test_wrong_words_are_one_line_and_exit_code_2(args, pattern, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args)
+    assert stop.value.code == 2
+    assert_one_error_line(capsys.readouterr().err, re.escape(pattern))
+
+
+@pytest.mark.parametrize("command", ["fit", "demo"])
+def test_unwritable_output_is_refused_before_the_work(command, monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setitem(physpose.__dict__, "fit", failing(AssertionError("the fit was started")))
+    source = ["clip.mp4"] if command == "fit" else []
+    assert cli.main([command, *source, "--out", str(tmp_path / "file" / "out")]) == 2
+    assert_one_error_line(capsys.readouterr().err, r"file is not a folder; choose another")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that nobody can write to")
+def test_read_only_output_is_refused_before_the_work(monkeypatch, capsys):
+    monkeypatch.setitem(physpose.__dict__, "fit", failing(AssertionError("the fit was started")))
+    assert cli.main(["fit", "clip.mp4", "--out", "/proc/physpose"]) == 2
+    assert_one_error_line(capsys.readouterr().err, r"cannot write to /proc/physpose: ")
+
+
+def test_checking_the_output_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setitem(physpose.__dict__, "fit", failing(PhysposeError("no")))
+    cli.main(["fit", "clip.mp4", "--out", str(tmp_path / "a" / "b")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_output_is_named_after_the_source(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli.main(["fit", "films/walk.mp4"])
+    assert [p.name for p in tmp_path.iterdir()] == ["walk_physpose"]
+
+
+def test_demo_fits_the_demo_clip_and_credits_it(fitted, monkeypatch, tmp_path, capsys):
+    import physpose.demo
+
+    monkeypatch.setattr(physpose.demo, "demo_clip", lambda: tmp_path / "demo.mp4")
+    assert cli.main(["demo", "--out", str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    assert fitted["source"] == str(tmp_path / "demo.mp4")
+    assert physpose.demo.CREDIT in captured.err
+    assert captured.out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")

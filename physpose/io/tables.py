@@ -138,7 +138,8 @@ def write_trc(path: str | Path, names: Sequence[str], time: Array, positions: Ar
         path: file to write.
         names: n marker names.
         time: (T,) [s]; the header's rate is the mean one, the Time column holds these.
-        positions: (T, n, 3) in ``units``; a NaN marker becomes empty cells.
+        positions: (T, n, 3) in ``units``; a missing marker is written as "nan": OpenSim
+            refuses a line that ends in empty cells.
         units: "mm" or "m".
     """
     time, positions = np.asarray(time, float), np.asarray(positions, float)
@@ -153,7 +154,7 @@ def write_trc(path: str | Path, names: Sequence[str], time: Array, positions: Ar
         "",
     ]
     for i, (t, row) in enumerate(zip(time, positions.reshape(len(time), -1), strict=True), 1):
-        lines.append("\t".join([str(i), DIGITS % t, *("" if np.isnan(x) else DIGITS % x for x in row)]))
+        lines.append("\t".join([str(i), DIGITS % t, *(DIGITS % x for x in row)]))
     return replace_file(path, "\n".join(lines) + "\n")
 
 

@@ -1,0 +1,197 @@
+"""What a fit returns: the motion, who moved, how it was found; and its way to tables, files and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from physpose.errors import InputError, UnknownNameError
+from physpose.skeleton.model import Coordinate, Skeleton
+from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinateResult:
+    """One coordinate's motion and generalized force."""
+
+    name: str
+    unit: str  # of q: "rad" (hinge) or "m" (slide); v and a per second and per second squared
+    tau_unit: str  # of tau: "N.m" (hinge) or "N" (slide)
+    q: Array  # (T,)
+    v: Array  # (T,)
+    a: Array  # (T,)
+    tau: Array  # (T,)
+    power: Array  # (T,) [W], tau * v
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sigma:
+    """One standard deviation of the same names in ``Motion``, in their units."""
+
+    q: Array  # (T, nv), in the tangent space of q
+    v: Array  # (T, nv)
+    a: Array  # (T, nv)
+    tau: Array  # (T, nv)
+    positions: Array  # (T, n_bodies, 3)
+    com: Array  # (T, 3)
+    momentum: Array  # (T, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult(Motion):
+    """A motion with its skeleton, its source and everything that was assumed on the way.
+
+    World: z up, right-handed, SI units, radians. ``result["knee_angle_r"]`` gives one coordinate.
+
+    Raises:
+        InputError: arrays whose number of frames differs from ``time``, or keypoints of more than one person.
+    """
+
+    skeleton: Skeleton  # the scaled body
+    source: str  # what was fitted, e.g. the video's path
+    camera: Camera | None  # as estimated or given; None without pictures
+    keypoints: Keypoints2D | None  # (1, T, K) as observed, the person fitted
+    assumptions: tuple[Assumption, ...]
+    warnings: tuple[str, ...]
+    status: FitStatus
+    gravity: Array = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))  # (3,) [m/s^2], world
+    sigma: Sigma | None = None  # None: the estimator did not provide standard deviations
+
+    def __post_init__(self) -> None:
+        T = len(self.time)
+        frames = {n: len(getattr(self, n)) for n in ("q", "v", "a", "tau", "positions", "rotations", "com", "power")}
+        frames |= {"momentum": len(self.momentum), "contacts": len(self.contacts.force)}
+        if self.keypoints is not None:
+            if self.keypoints.n_persons != 1:
+                raise InputError(f"keypoints hold {self.keypoints.n_persons} persons; a result has one: persons([i])")
+            frames["keypoints"] = self.keypoints.n_frames
+        for name, n in frames.items():
+            if n != T:
+                raise InputError(f"{name} has {n} frames, time has {T}")
+
+    def __getitem__(self, name: str) -> CoordinateResult:
+        """One coordinate by its name, e.g. "knee_angle_r".
+
+        Raises:
+            UnknownNameError: no such coordinate; the message lists those that exist.
+        """
+        for coordinate, i_q, i_v in coordinate_columns(self.skeleton):
+            if coordinate.name == name:
+                hinge = coordinate.kind == "hinge"
+                return CoordinateResult(
+                    name=name,
+                    unit="rad" if hinge else "m",
+                    tau_unit="N.m" if hinge else "N",
+                    q=self.q[:, i_q],
+                    v=self.v[:, i_v],
+                    a=self.a[:, i_v],
+                    tau=self.tau[:, i_v],
+                    power=self.power[:, i_v],
+                )
+        raise UnknownNameError("coordinate", name, self.skeleton.coordinate_names)
+
+    def coordinate_results(self) -> Iterator[CoordinateResult]:
+        """Every named coordinate, in the skeleton's order."""
+        return (self[name] for name in self.skeleton.coordinate_names)
+
+    def marker_positions(self) -> tuple[tuple[str, ...], Array]:
+        """Names and world positions (T, n, 3) [m] of the joint centres, then of the fitted keypoints and contacts."""
+        kset = None if self.keypoints is None else self.skeleton.keypoint_sets.get(self.keypoints.keypoint_set)
+        names, positions = list(self.skeleton.body_names), [self.positions]
+        for point in (*(kset.points if kset else ()), *self.skeleton.contact_points):
+            i = self.skeleton.body_index(point.body)
+            names.append(point.name if point.name not in names else f"{point.name}_point")
+            positions.append((self.positions[:, i] + self.rotations[:, i] @ point.offset)[:, None])
+        return tuple(names), np.concatenate(positions, 1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a frame; the unit of each column stands in brackets. World z up; pelvis rates in the pelvis frame."""
+        import pandas as pd
+
+        return pd.DataFrame(dict(_frame_columns(self)))
+
+    def save(self, out: str | Path) -> dict[str, Path]:
+        """Write report.html, motion.mot, positions.trc, torques.sto, motion.csv, result.npz and skeleton.xml.
+
+        All files are written aside and moved into ``out`` once every one is complete: a run that is killed leaves
+        neither a half-written file nor a folder with half the files. Other files in ``out`` stay.
+
+        Returns:
+            kind -> path: report, motion, positions, torques, csv, npz, skeleton.
+
+        Raises:
+            InputError: nothing can be written there.
+        """
+        from physpose.export import save_result
+
+        return save_result(self, Path(out))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report alone: one HTML file that needs nothing else, not even a network."""
+        from physpose.viz.report import write_report
+
+        return write_report(self, Path(path))
+
+    def summary(self) -> dict[str, Any]:
+        """The result in short, as plain JSON types; SI units, radians."""
+        from physpose.summary import summarize
+
+        return summarize(self)
+
+
+def coordinate_columns(skeleton: Skeleton) -> Iterator[tuple[Coordinate, int, int]]:
+    """Each named coordinate with its column in q and in v; they differ wherever a joint holds a quaternion."""
+    i_q = i_v = 0
+    for body in skeleton.bodies:
+        for k, coordinate in enumerate(body.joint.coordinates):
+            yield coordinate, i_q + k, i_v + k
+        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+
+
+def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
+    yield "time [s]", r.time
+    yield from _quaternion_joint_columns(r)
+    for c in r.coordinate_results():
+        yield f"{c.name} [{c.unit}]", c.q
+        yield f"{c.name} velocity [{c.unit}/s]", c.v
+        yield f"{c.name} acceleration [{c.unit}/s^2]", c.a
+        yield f"{c.name} {'torque' if c.tau_unit == 'N.m' else 'force'} [{c.tau_unit}]", c.tau
+        yield f"{c.name} power [W]", c.power
+    yield from _xyz("centre of mass", "m", r.com)
+    yield from _xyz("linear momentum", "kg.m/s", r.momentum[:, :3])
+    yield from _xyz("angular momentum", "kg.m^2/s", r.momentum[:, 3:])
+    yield "kinetic energy [J]", r.energy.kinetic
+    yield "potential energy [J]", r.energy.potential
+    for i, name in enumerate(r.contacts.points):
+        yield f"{name} contact", r.contacts.active[:, i].astype(int)
+        yield from _xyz(f"{name} contact force", "N", r.contacts.force[:, i])
+
+
+def _quaternion_joint_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
+    """The free-flyer and ball joints."""
+    i_q = i_v = 0
+    for body in r.skeleton.bodies:
+        kind, name = body.joint.kind, body.name
+        if kind == "free":
+            yield from _xyz(f"{name} position", "m", r.q[:, i_q : i_q + 3])
+            yield from _xyz(f"{name} velocity", "m/s", r.v[:, i_v : i_v + 3])
+            yield from _xyz(f"{name} residual force", "N", r.tau[:, i_v : i_v + 3])
+        if kind in ("free", "ball"):
+            q, v = i_q + body.joint.nq - 4, i_v + body.joint.nv - 3
+            for k, axis in enumerate("xyzw"):
+                yield f"{name} quaternion {axis}", r.q[:, q + k]
+            yield from _xyz(f"{name} angular velocity", "rad/s", r.v[:, v : v + 3])
+            what = "residual moment" if kind == "free" else "torque"
+            yield from _xyz(f"{name} {what}", "N.m", r.tau[:, v : v + 3])
+        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+
+
+def _xyz(name: str, unit: str, vectors: Array) -> Iterator[tuple[str, np.ndarray]]:
+    return ((f"{name} {axis} [{unit}]", vectors[:, i]) for i, axis in enumerate("xyz"))

@@ -11,18 +11,12 @@ import numpy as np
 
 from physpose.detectors.weights import pose_model
 from physpose.errors import InputError, MissingPackageError
+from physpose.io.keypoint_names import keypoint_names
 from physpose.io.video import Video
 from physpose.types import Array, Keypoints2D
 
 KEYPOINT_SET = "blazepose33"
-SIDES = ("left", "right")
-NAMES = (
-    "nose",
-    *(f"{side}_{part}" for side in SIDES for part in ("eye_inner", "eye", "eye_outer")),
-    "left_ear", "right_ear", "mouth_left", "mouth_right",
-    *(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "pinky", "index", "thumb") for side in SIDES),
-    *(f"{side}_{part}" for part in ("hip", "knee", "ankle", "heel", "foot_index") for side in SIDES),
-)  # fmt: skip
+NAMES = keypoint_names(KEYPOINT_SET)
 K = len(NAMES)
 Progress = Callable[[int, int | None], None]
 

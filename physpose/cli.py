@@ -245,17 +245,11 @@ def _stdout_is_stderr() -> Iterator[None]:
 
 
 def _skeletons(args: argparse.Namespace) -> None:
-    from physpose.skeleton import list_skeletons
+    from physpose.skeleton import describe, list_skeletons, load_skeleton
 
     if args.name is None:
-        _print_list(list_skeletons())
+        for name, about in list_skeletons().items():
+            print(f"{name:<8} {about}")
+        print("\nphyspose skeletons NAME [--age --sex --height --mass] shows one")
     else:
-        _print_skeleton(args)
-
-
-def _print_list(names: Any) -> None:
-    raise NotImplementedError
-
-
-def _print_skeleton(args: argparse.Namespace) -> None:
-    raise NotImplementedError
+        print(describe(load_skeleton(args.name, age=args.age, sex=args.sex, height=args.height, mass=args.mass)))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from physpose.result import coordinate_columns
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from physpose.result import FitResult
-    from physpose.skeleton.model import Coordinate, Skeleton
 
 MAIN_COORDINATES = ("lumbar_extension", "hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex")
 
@@ -58,20 +59,11 @@ def _subject(result: FitResult) -> dict[str, Any] | None:
 def _coordinates(result: FitResult) -> dict[str, dict[str, Any]]:
     """Range and peak |generalized force| of every coordinate after the free-flyer."""
     table = {}
-    for c, i_q, i_v in _columns(result.skeleton):
+    for c, i_q, i_v in coordinate_columns(result.skeleton):
         unit, force = ("rad", "N.m") if c.kind == "hinge" else ("m", "N")
         peak = _number(np.max(np.abs(result.tau[:, i_v])))
         table[c.name] = {"unit": unit, "range": _range(result.q[:, i_q]), "force_unit": force, "peak_force": peak}
     return table
-
-
-def _columns(skeleton: Skeleton) -> Iterator[tuple[Coordinate, int, int]]:
-    """Each named coordinate with its column in q and in v; they differ wherever a joint holds a quaternion."""
-    i_q = i_v = 0
-    for body in skeleton.bodies:
-        for k, coordinate in enumerate(body.joint.coordinates):
-            yield coordinate, i_q + k, i_v + k
-        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
 
 
 def _range(x: np.ndarray) -> list[float | None]:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ import pytest
 import physpose
 from physpose import cli
 from physpose.errors import PhysposeError
+from physpose.result import FitResult
 from physpose.skeleton.model import Body, Coordinate, Joint, Skeleton, Subject
 from physpose.types import Assumption, Contacts, Energy, FitStatus
 
@@ -42,31 +42,31 @@ def one_knee() -> Skeleton:
     )
 
 
-def fit_result(**changes):
-    """What the command line reads of a FitResult, with known extremes; ``save`` writes one file."""
+class ResultOfOneFile(FitResult):
+    """A result whose ``save`` writes one file, and so needs none of the writers."""
+
+    def save(self, out):
+        out = Path(out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.html").write_text("<html>")
+        return {"report": out / "report.html"}
+
+
+def fit_result(kind=ResultOfOneFile, **changes) -> FitResult:
+    """Three frames of one knee with known extremes."""
     q, tau = np.zeros((3, 8)), np.zeros((3, 7))
-    q[:, 7], tau[:, 6], tau[:, 2] = KNEE, KNEE_TORQUE, 999.0
-    result = SimpleNamespace(
-        time=np.array([0.0, 0.1, 0.25]),
-        q=q,
-        tau=tau,
-        skeleton=one_knee(),
-        source="clip.mp4",
-        warnings=("the left foot [calcn_l] is never seen",),
-        assumptions=(Assumption(what="mass", value="26.0 kg", source="a growth table"),),
-        status=FitStatus(converged=True, iterations=7, cost=1.0, seconds={"detect": 2.0, "fit": 1.0}),
-        energy=Energy(kinetic=np.array([1.0, 3.0, 2.0]), potential=np.array([200.0, 210.0, 190.0])),
-        contacts=Contacts(points=(), active=np.zeros((3, 0), bool), force=np.zeros((3, 0, 3)), method="split"),
-    )
-    result.__dict__.update(changes)
-    result.save = lambda out: _write_report(Path(out))
-    return result
-
-
-def _write_report(out: Path) -> dict[str, Path]:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.html").write_text("<html>")
-    return {"report": out / "report.html"}
+    q[:, 6], q[:, 7], tau[:, 6], tau[:, 2] = 1.0, KNEE, KNEE_TORQUE, 999.0
+    values = {
+        "time": np.array([0.0, 0.1, 0.25]), "q": q, "v": np.zeros((3, 7)), "a": np.zeros((3, 7)), "tau": tau,
+        "positions": np.zeros((3, 2, 3)), "rotations": np.tile(np.eye(3), (3, 2, 1, 1)), "com": np.zeros((3, 3)),
+        "momentum": np.zeros((3, 6)), "power": np.zeros((3, 7)), "camera": None, "keypoints": None,
+        "contacts": Contacts(points=(), active=np.zeros((3, 0), bool), force=np.zeros((3, 0, 3)), method="split"),
+        "energy": Energy(kinetic=np.array([1.0, 3.0, 2.0]), potential=np.array([200.0, 210.0, 190.0])),
+        "skeleton": one_knee(), "source": "clip.mp4", "warnings": ("the left foot [calcn_l] is never seen",),
+        "assumptions": (Assumption(what="mass", value="26.0 kg", source="a growth table"),),
+        "status": FitStatus(converged=True, iterations=7, cost=1.0, seconds={"detect": 2.0, "fit": 1.0}),
+    }  # fmt: skip
+    return kind(**(values | changes))
 
 
 @pytest.fixture
@@ -107,12 +107,13 @@ def test_version():
 
 def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
     words = "--skeleton child --age 8 --sex f --height 1.28 --mass 26 --person 1 --detector rtmlib --fps 50 "
-    words += "--keypoint-set body25 --camera 1450 --gravity 0 0 -1.62"
+    words += "--keypoint-set openpose_body25 --camera 1450 --gravity 0 0 -1.62"
     assert cli.main(["fit", "kp.json", *shlex.split(words), "--out", str(tmp_path / "out")]) == 0
     del fitted["progress"]
     assert fitted == {
         "source": "kp.json", "skeleton": "child", "age": 8.0, "sex": "f", "height": 1.28, "mass": 26.0, "person": 1,
-        "detector": "rtmlib", "fps": 50.0, "keypoint_set": "body25", "camera": 1450.0, "gravity": (0.0, 0.0, -1.62),
+        "detector": "rtmlib", "fps": 50.0, "keypoint_set": "openpose_body25", "camera": 1450.0,
+        "gravity": (0.0, 0.0, -1.62),
     }  # fmt: skip
 
 
@@ -166,7 +167,7 @@ def test_json_is_one_object_and_nothing_else_on_stdout(monkeypatch, tmp_path, ca
 
 
 def test_json_says_null_where_a_number_is_not_finite(monkeypatch, tmp_path, capfd):
-    energy = Energy(kinetic=np.array([1.0, np.nan]), potential=np.array([0.0, 1.0]))
+    energy = Energy(kinetic=np.array([1.0, np.nan, 2.0]), potential=np.zeros(3))
     monkeypatch.setitem(physpose.__dict__, "fit", lambda source, **kwargs: fit_result(energy=energy))
     assert cli.main(["fit", "clip.mp4", "--json", "--out", str(tmp_path)]) == 0
     assert json.loads(capfd.readouterr().out)["kinetic_energy_J"] == [None, None]
@@ -274,3 +275,61 @@ def test_demo_fits_the_demo_clip_and_credits_it(fitted, monkeypatch, tmp_path, c
     assert fitted["source"] == str(tmp_path / "demo.mp4")
     assert physpose.demo.CREDIT in captured.err
     assert captured.out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")
+
+
+# Saves a whole result, but the last writer writes half a file, says so, and stalls.
+STALLING_RUN = """
+import signal, sys, time
+import physpose, physpose.export
+from physpose import cli
+from physpose.result import FitResult
+from test_cli import fit_result
+
+def stall(result, path):
+    path.write_text("half")
+    print("stalled", flush=True)
+    time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits an ignored one
+physpose.export.WRITERS = {"npz": physpose.export.WRITERS["npz"], "late": ("late.txt", stall)}
+physpose.__dict__["fit"] = lambda source, **kwargs: fit_result(FitResult)
+sys.exit(cli.main(["fit", "clip.mp4", "--out", sys.argv[1]]))
+"""
+
+
+def end_during_save(out: Path, how: signal.Signals) -> int:
+    """Start ``STALLING_RUN``, send it ``how`` while it saves; returns its exit code."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    run = subprocess.Popen(
+        [sys.executable, "-c", STALLING_RUN, str(out)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"stalled\n"
+        run.send_signal(how)
+        return run.wait(timeout=30)
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+def test_killed_run_leaves_no_half_written_result(tmp_path):
+    assert end_during_save(tmp_path / "out", signal.SIGKILL) == -signal.SIGKILL
+    assert visible(tmp_path) == []
+
+
+def test_killed_run_leaves_an_earlier_result_as_it_was(tmp_path):
+    (tmp_path / "result.npz").write_text("earlier")
+    assert end_during_save(tmp_path, signal.SIGKILL) == -signal.SIGKILL
+    assert visible(tmp_path) == ["result.npz"]
+    assert (tmp_path / "result.npz").read_text() == "earlier"
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_run_leaves_nothing_at_all(tmp_path, how, code):
+    assert end_during_save(tmp_path / "out", how) == code
+    assert list(tmp_path.iterdir()) == []

@@ -149,7 +149,8 @@ def _pip_download(package: str, version: str, folder: Path) -> Path:
     if run.returncode or not wheels:
         lines = [line for line in run.stderr.splitlines() if line.strip()] or ["pip brought no wheel"]
         raise DownloadError(
-            f"pip could not download {package}=={version}: {lines[-1]}; is there a network, and pip in this environment?"
+            f"pip could not download {package}=={version}: {lines[-1]};"
+            " is there a network, and pip in this environment?"
         )
     _say(f"{package} {version}: {wheels[0].stat().st_size / 1e6:.1f} MB")
     return wheels[0]

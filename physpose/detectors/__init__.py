@@ -11,6 +11,8 @@ from physpose.errors import UnknownNameError
 from physpose.io.video import Video
 from physpose.types import Keypoints2D
 
+Progress = Callable[[int, int | None], None]  # frames done, frames expected or None
+
 # name -> module with detect(video, *, progress=None, **options) -> Keypoints2D; imported when asked for
 DETECTORS = {
     "mediapipe": "physpose.detectors.mediapipe_pose",
@@ -19,9 +21,12 @@ DETECTORS = {
 
 
 def detect(
-    video: Video | str | Path, detector: str = "mediapipe", *, progress: Callable[[int, int | None], None] | None = None,
+    video: Video | str | Path,
+    detector: str = "mediapipe",
+    *,
+    progress: Progress | None = None,
     **options: Any,
-) -> Keypoints2D:  # fmt: skip
+) -> Keypoints2D:
     """2D keypoints (P, T, K, 2) [px] of everyone in ``video``, persons in any order within each frame.
 
     Args:

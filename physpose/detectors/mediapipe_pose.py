@@ -11,7 +11,7 @@ import numpy as np
 
 from physpose.detectors.weights import pose_model
 from physpose.errors import InputError, MissingPackageError
-from physpose.io.keypoint_names import keypoint_names
+from physpose.skeleton.keypoint_sets import keypoint_names
 from physpose.io.video import Video
 from physpose.types import Array, Keypoints2D
 
@@ -22,9 +22,13 @@ Progress = Callable[[int, int | None], None]
 
 
 def detect(
-    video: Video, *, progress: Progress | None = None, model: str | Path | None = None, num_poses: int = 3,
+    video: Video,
+    *,
+    progress: Progress | None = None,
+    model: str | Path | None = None,
+    num_poses: int = 3,
     min_confidence: float = 0.5,
-) -> Keypoints2D:  # fmt: skip
+) -> Keypoints2D:
     """Keypoints of up to ``num_poses`` people in every frame, in the detector's order (not yet identities).
 
     Args:

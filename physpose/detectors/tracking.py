@@ -80,7 +80,7 @@ def _box(uv: Array) -> Array:
 
 def _ghosts(uv: Array, size: Array, confidence: Array) -> NDArray[np.bool_]:
     """(P, T) true for the less confident of two detections of one person."""
-    ghost = np.zeros(size.shape, bool)
+    ghost: NDArray[np.bool_] = np.zeros(size.shape, np.bool_)
     score = confidence.sum(-1)
     crowded = np.flatnonzero(np.isfinite(size).sum(0) > 1)
     for t in crowded:

@@ -16,7 +16,7 @@ from physpose.errors import InputError
 from physpose.types import Camera
 
 # Focal length over the long image side of each device's main camera in 16:9 video, by checkerboard: OpenCap's
-# calibrations, opencap-core/CameraIntrinsics (Apache-2.0), 720p, mean of fx and fy. Keys: Apple's identifiers and names.
+# calibrations, opencap-core/CameraIntrinsics (Apache-2.0), 720p, mean of fx and fy. Keys: Apple's identifiers.
 MEASURED = {
     "ipad8,9": 0.7811,  # iPad Pro 11", 2nd generation
     "iphone12,3": 0.7121,  # iPhone 11 Pro
@@ -91,10 +91,10 @@ def camera_from(value: Any, image_size: tuple[int, int] | None) -> tuple[Camera,
     """The user's ``camera=`` as a Camera for pictures of ``image_size``, and whether its focal length is known.
 
     Args:
-        value: a focal length [px]; a dict with "focal", and optionally "principal_point" and "image_size"; a ``Camera``;
-            or the path of a calibration .toml of OpenCV's or Pose2Sim's kind with one camera.
-        image_size: width, height [px]; None takes the size from ``value``. A camera for another size of the same shape
-            is scaled.
+        value: a focal length [px]; a dict with "focal", and optionally "principal_point" and "image_size"; a
+            ``Camera``; or the path of a calibration .toml of OpenCV's or Pose2Sim's kind with one camera.
+        image_size: width, height [px]; None takes the size from ``value``. A camera for another size of the same
+            shape is scaled.
 
     Returns:
         The camera, and True: whoever gives a camera gives its focal length.

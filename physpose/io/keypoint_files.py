@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from physpose.errors import InputError, NoPersonError
 from physpose.io.keypoint_layouts import Layout, guess_layout, layout_of
-from physpose.io.keypoint_names import KEYPOINT_NAMES, keypoint_names
+from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES, keypoint_names
 from physpose.types import Array, Keypoints2D
 
 Frames = dict[int, list[Array]]  # frame number -> people (K, 3): x, y [px], confidence
@@ -70,7 +70,7 @@ def keypoints_from_array(
         array: a missing keypoint is NaN or has confidence 0.
         fps: frames per second; or instead
         time: (T,) [s], strictly increasing.
-        keypoint_set: a name of ``physpose.io.keypoint_names.KEYPOINT_NAMES``.
+        keypoint_set: a name of ``physpose.skeleton.keypoint_sets.KEYPOINT_NAMES``.
         image_size: width, height [px].
 
     Raises:

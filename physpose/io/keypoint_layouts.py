@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from physpose.errors import UnknownNameError
-from physpose.io.keypoint_names import KEYPOINT_NAMES
+from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES
 from physpose.types import Array
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from physpose.detectors.people import Progress
 from physpose.errors import UnknownNameError
 from physpose.io.video import Video
 from physpose.types import Keypoints2D
-
-Progress = Callable[[int, int | None], None]  # frames done, frames expected or None
 
 # name -> module with detect(video, *, progress=None, **options) -> Keypoints2D; imported when asked for
 DETECTORS = {

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from physpose.detectors.people import Person, Progress, stack
 from physpose.detectors.weights import pose_model
 from physpose.errors import InputError, MissingPackageError
-from physpose.skeleton.keypoint_sets import keypoint_names
 from physpose.io.video import Video
-from physpose.types import Array, Keypoints2D
+from physpose.skeleton.keypoint_sets import keypoint_names
+from physpose.types import Keypoints2D
 
 KEYPOINT_SET = "blazepose33"
 NAMES = keypoint_names(KEYPOINT_SET)
 K = len(NAMES)
-Progress = Callable[[int, int | None], None]
 
 
 def detect(
@@ -44,7 +44,7 @@ def detect(
         origin midway between the hips. Frames without a person are NaN with confidence 0.
     """
     time: list[float] = []
-    people: list[list[tuple[Array, Array, Array]]] = []
+    people: list[list[Person]] = []
     with _landmarker(pose_model(model), num_poses, min_confidence) as landmarker:
         for index, t, picture in video.frames():
             people.append(_people(landmarker, picture, _milliseconds(t, time, index)))
@@ -53,7 +53,7 @@ def detect(
                 progress(index + 1, video.n_frames_hint)
     if not time:
         raise InputError(f"{video.path}: no frame can be decoded")
-    uv, confidence, landmarks = _stack(people)
+    uv, confidence, landmarks = stack(people, K)
     return Keypoints2D(
         keypoint_set=KEYPOINT_SET, names=NAMES, time=np.array(time), uv=uv, confidence=confidence,
         landmarks=landmarks, image_size=video.image_size, source=f"MediaPipe pose landmarker, {video.path.name}",
@@ -92,26 +92,17 @@ def _milliseconds(t: float, earlier: list[float], index: int) -> int:
     return max(round(1000 * elapsed), index)
 
 
-def _people(landmarker: Any, picture: np.ndarray, ms: int) -> list[tuple[Array, Array, Array]]:
+def _people(landmarker: Any, picture: np.ndarray, ms: int) -> list[Person]:
     import mediapipe
 
     image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
     result = landmarker.detect_for_video(image, ms)
     height, width = picture.shape[:2]
     return [
-        (
-            np.array([(p.x * width, p.y * height) for p in flat]),
-            np.array([p.visibility for p in flat]),
-            np.array([(p.x, p.y, p.z) for p in world]),
+        Person(
+            uv=np.array([(p.x * width, p.y * height) for p in flat]),
+            confidence=np.array([p.visibility for p in flat]),
+            landmarks=np.array([(p.x, p.y, p.z) for p in world]),
         )
         for flat, world in zip(result.pose_landmarks, result.pose_world_landmarks, strict=True)
     ]
-
-
-def _stack(people: list[list[tuple[Array, Array, Array]]]) -> tuple[Array, Array, Array]:
-    P, T = max(map(len, people)), len(people)
-    uv, confidence, landmarks = np.full((P, T, K, 2), np.nan), np.zeros((P, T, K)), np.full((P, T, K, 3), np.nan)
-    for t, found in enumerate(people):
-        for p, (pixels, visibility, world) in enumerate(found):
-            uv[p, t], confidence[p, t], landmarks[p, t] = pixels, visibility, world
-    return uv, confidence, landmarks

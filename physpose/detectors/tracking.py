@@ -54,7 +54,7 @@ def track(kp: Keypoints2D) -> Keypoints2D:
 
 def _sizes(uv: Array) -> Array:
     """Diagonal of the box around the keypoints (P, T) [px]; NaN where there are fewer than two."""
-    seen = np.isfinite(uv).all(-1)
+    seen = np.isfinite(uv[..., 0] + uv[..., 1])
     low = np.where(seen[..., None], uv, np.inf).min(-2, initial=np.inf)
     high = np.where(seen[..., None], uv, -np.inf).max(-2, initial=-np.inf)
     extent = np.where(seen.sum(-1)[..., None] > 1, high - low, np.nan)

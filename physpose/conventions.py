@@ -39,8 +39,8 @@ class _Slices(NamedTuple):
     qvel: slice
 
 
-def mujoco_body_order(skeleton: Skeleton) -> list[int]:
-    """Indices of ``skeleton.bodies`` in MuJoCo's order: depth first."""
+def depth_first(skeleton: Skeleton) -> list[int]:
+    """Indices of ``skeleton.bodies`` depth first: MuJoCo's order, and the one that Pinocchio's algorithms rely on."""
     children: dict[str | None, list[int]] = {}
     for i, body in enumerate(skeleton.bodies):
         children.setdefault(body.parent, []).append(i)
@@ -56,7 +56,7 @@ def _mujoco_slices(skeleton: Skeleton) -> Iterator[_Slices]:
     joints = [b.joint for b in skeleton.bodies]
     q0, v0 = np.cumsum([0, *(j.nq for j in joints)]), np.cumsum([0, *(j.nv for j in joints)])
     qpos, qvel = 0, 0
-    for i in mujoco_body_order(skeleton):
+    for i in depth_first(skeleton):
         j = joints[i]
         yield _Slices(
             j, slice(q0[i], q0[i + 1]), slice(v0[i], v0[i + 1]), slice(qpos, qpos + j.nq), slice(qvel, qvel + j.nv)

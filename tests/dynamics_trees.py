@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point, Skeleton
+from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point, ScaleGroup, Skeleton
 
 
 def random_inertia(rng: np.random.Generator, mass: float, size: float = 0.2) -> np.ndarray:
@@ -48,25 +48,30 @@ def skeleton(name: str, bodies: list[Body]) -> Skeleton:
         subject=None,
         keypoint_sets={"toy": KeypointSet(name="toy", points=keypoints, sigma=np.full(len(keypoints), 0.01))},
         contact_points=(Point(name="heel", body=bodies[-1].name, offset=np.array([0.0, -0.1, 0.0])),),
-        scale_groups=(),
+        scale_groups=_scale_groups(bodies),
         neutral=np.zeros(0),
     )
     return replace(tree, neutral=random_q(np.random.default_rng(0), tree, 1)[0])
 
 
+def _scale_groups(bodies: list[Body]) -> tuple[ScaleGroup, ...]:
+    names = tuple(b.name for b in bodies)
+    long = ScaleGroup(name="long", bodies=names, axes=(1,), sigma=0.1)
+    return long, ScaleGroup(name="wide", bodies=names[::2], axes=(0, 2), sigma=0.1)
+
+
 def humanoid(seed: int = 0, size: float = 1.0) -> Skeleton:
-    """34 degrees of freedom, hinge chains as in a walking human; bodies not depth first."""
+    """37 degrees of freedom, hinge chains as in a walking human."""
     rng = np.random.default_rng(seed)
     rows = [("pelvis", None, "free", "")]
     for s in "rl":
-        rows += [(f"femur_{s}", "pelvis", "chain", "zxy")]
+        rows += [(f"femur_{s}", "pelvis", "chain", "zxy"), (f"tibia_{s}", f"femur_{s}", "chain", "z")]
+        rows += [(f"talus_{s}", f"tibia_{s}", "chain", "z"), (f"calcn_{s}", f"talus_{s}", "chain", "o")]
+        rows += [(f"toes_{s}", f"calcn_{s}", "fixed", "")]
     rows += [("torso", "pelvis", "chain", "zxy"), ("head", "torso", "chain", "zx")]
     for s in "rl":
-        rows += [(f"tibia_{s}", f"femur_{s}", "chain", "z"), (f"talus_{s}", f"tibia_{s}", "chain", "z")]
-        rows += [(f"calcn_{s}", f"talus_{s}", "chain", "o"), (f"toes_{s}", f"calcn_{s}", "fixed", "")]
-    for s in "rl":
         rows += [(f"humerus_{s}", "torso", "chain", "zxy"), (f"ulna_{s}", f"humerus_{s}", "chain", "z")]
-        rows += [(f"radius_{s}", f"ulna_{s}", "chain", "y"), (f"hand_{s}", f"radius_{s}", "fixed", "")]
+        rows += [(f"radius_{s}", f"ulna_{s}", "chain", "y"), (f"hand_{s}", f"radius_{s}", "chain", "zx")]
     bodies = [body(rng, *row) for row in rows]
     return skeleton(f"humanoid_{size:g}", [_scaled(b, size) for b in bodies])
 
@@ -77,7 +82,7 @@ def _scaled(b: Body, s: float) -> Body:
 
 
 def zoo(seed: int = 1) -> Skeleton:
-    """Every joint kind: free, ball after ball, slides before and after hinges, fixed with tilt, oblique axes."""
+    """Every joint kind: free, ball after ball, slides before and after hinges, fixed, oblique axes; not depth first."""
     rng = np.random.default_rng(seed)
     rows = [
         ("base", None, "free", ""),

@@ -1,1 +1,32 @@
 """Rigid-body dynamics of a kinematic chain: one meaning, several engines."""
+
+from physpose.dynamics.algorithms import (
+    GRAVITY,
+    aba,
+    center_of_mass,
+    centroidal_momentum,
+    centroidal_momentum_rate,
+    crba,
+    energy,
+    frame_acceleration,
+    frame_velocity,
+    jacobian,
+    rnea,
+)
+from physpose.dynamics.parameters import BodyParameters, body_parameters
+
+__all__ = [
+    "GRAVITY",
+    "BodyParameters",
+    "aba",
+    "body_parameters",
+    "center_of_mass",
+    "centroidal_momentum",
+    "centroidal_momentum_rate",
+    "crba",
+    "energy",
+    "frame_acceleration",
+    "frame_velocity",
+    "jacobian",
+    "rnea",
+]

@@ -1,0 +1,219 @@
+"""Rigid-body dynamics of a chain, for any leading batch shape *b. World frame z up, SI units, gravity an argument.
+
+q (*b, nq) and v, a, tau (*b, nv) as everywhere: the root's part of v, a and tau is in the root's own frame.
+``gravity``: (3,) or (*b, 3) [m/s^2], world. ``external``: a mapping from body names to wrenches (*b, 6) on that body,
+or all of them (*b, n_bodies, 6): force [N] and moment about the body's origin [N.m], world axes.
+``parameters``: ``body_parameters(chain)`` unless given; gradients flow to them. All functions are differentiable twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain
+from physpose.dynamics import engine_torch as tensor_code
+from physpose.dynamics.checks import External, Gravity, check_external, check_gravity, check_state
+from physpose.dynamics.engine_torch import split
+from physpose.dynamics.engines import inverse_dynamics
+from physpose.dynamics.kinematics import Poses, accelerations, poses, subtree_sum, velocities
+from physpose.dynamics.parameters import BodyParameters, body_parameters, check_parameters
+from physpose.dynamics.tree import tree_of
+from physpose.errors import UnknownNameError
+from physpose.spatial import matvec, skew
+
+GRAVITY = (0.0, 0.0, -9.81)  # [m/s^2], world
+cross = torch.linalg.cross
+
+
+def rnea(
+    chain: KinematicChain,
+    q: Tensor,
+    v: Tensor,
+    a: Tensor,
+    *,
+    gravity: Gravity = GRAVITY,
+    external: External = None,
+    parameters: BodyParameters | None = None,
+    engine: str = "auto",
+) -> Tensor:
+    """Generalized forces tau (*b, nv) [N.m; N]: tau = M a + h - sum J^T f_external (Featherstone 2008, ch. 5).
+
+    ``engine``: "auto" chooses by device, dtype, batch and what needs gradients; "torch", "pinocchio", "warp" force one.
+    """
+    parameters = _prepare(chain, q, parameters, v=v, a=a)
+    g = check_gravity(chain, gravity, q.shape[:-1])
+    wrenches = check_external(chain, external, q.shape[:-1])
+    return inverse_dynamics(chain, q, v, a, g, wrenches, parameters, engine)
+
+
+def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
+    """Mass matrix M (*b, nv, nv), symmetric positive definite, by composite inertias (Featherstone 2008, ch. 6)."""
+    parameters = _prepare(chain, q, parameters)
+    x = poses(chain, q, parameters)
+    inertias = _spatial_inertias(x, parameters)
+    # composite inertia of all that coordinate j moves, applied to its axis: F_j = Ic_j S_j
+    composite = subtree_sum(chain, inertias.flatten(-2)).unflatten(-1, (6, 6))
+    F = matvec(composite, x.S)
+    # M_jk = F_j . S_k where k moves j's axis
+    carries = tree_of(chain).tensor("carries", q)
+    lower = (F @ x.S.mT) * carries
+    return torch.where(carries.bool(), lower, lower.mT)
+
+
+def aba(
+    chain: KinematicChain,
+    q: Tensor,
+    v: Tensor,
+    tau: Tensor,
+    *,
+    gravity: Gravity = GRAVITY,
+    external: External = None,
+    parameters: BodyParameters | None = None,
+) -> Tensor:
+    """Forward dynamics a (*b, nv): M a = tau - h, by Cholesky of the mass matrix."""
+    parameters = _prepare(chain, q, parameters, v=v, tau=tau)
+    g = check_gravity(chain, gravity, q.shape[:-1])
+    wrenches = check_external(chain, external, q.shape[:-1])
+    h = tensor_code.rnea(chain, q, v, torch.zeros_like(v), g, wrenches, parameters)
+    L = torch.linalg.cholesky(crba(chain, q, parameters=parameters))
+    return torch.cholesky_solve((tau - h)[..., None], L).squeeze(-1)
+
+
+def center_of_mass(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
+    """Whole-body centre of mass (*b, 3) [m], world."""
+    parameters = _prepare(chain, q, parameters)
+    x = poses(chain, q, parameters)
+    return x.c + _com_from_c(x, parameters)
+
+
+def centroidal_momentum(
+    chain: KinematicChain, q: Tensor, v: Tensor, *, parameters: BodyParameters | None = None
+) -> Tensor:
+    """Momentum (*b, 6) about the centre of mass, world axes: linear [kg.m/s], angular [kg.m^2/s]."""
+    parameters = _prepare(chain, q, parameters, v=v)
+    x = poses(chain, q, parameters)
+    total = tensor_code.momenta(x, velocities(chain, x, v), parameters).sum(-2)
+    return _to_com(x, parameters, total)
+
+
+def centroidal_momentum_rate(
+    chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, *, parameters: BodyParameters | None = None
+) -> Tensor:
+    """Time derivative (*b, 6) of ``centroidal_momentum``: force [N], moment about the centre of mass [N.m]."""
+    parameters = _prepare(chain, q, parameters, v=v, a=a)
+    x = poses(chain, q, parameters)
+    V, A = velocities(chain, x, v), accelerations(chain, x, v, a)
+    return _to_com(x, parameters, tensor_code.inertial_wrenches(x, V, A, q.new_zeros(3), parameters).sum(-2))
+
+
+def energy(
+    chain: KinematicChain,
+    q: Tensor,
+    v: Tensor,
+    *,
+    gravity: Gravity = GRAVITY,
+    parameters: BodyParameters | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Kinetic and potential energy, each (*b) [J]; the potential -m g . com is zero at the world's origin."""
+    parameters = _prepare(chain, q, parameters, v=v)
+    g = check_gravity(chain, gravity, q.shape[:-1])
+    x = poses(chain, q, parameters)
+    V = velocities(chain, x, v)
+    # K = 1/2 sum V . I V
+    kinetic = 0.5 * (V * tensor_code.momenta(x, V, parameters)).sum((-2, -1))
+    com = x.c + _com_from_c(x, parameters)
+    return kinetic, -parameters.mass.sum(-1) * (g * com).sum(-1)
+
+
+def jacobian(
+    chain: KinematicChain,
+    q: Tensor,
+    body: str,
+    *,
+    offset: Tensor | None = None,
+    parameters: BodyParameters | None = None,
+) -> Tensor:
+    """J (*b, 6, nv) of a body's point ``offset`` (3,) [m, body frame; its origin]: J v = [linear, angular], world axes."""
+    parameters = _prepare(chain, q, parameters)
+    x, i = poses(chain, q, parameters), _body_index(chain, body)
+    S = x.S * tree_of(chain).tensor("supports", q)[i, :, None]
+    linear, angular = split(S)
+    arm = _point(x, i, offset) - x.c
+    # v(point) = V_lin + w x arm
+    return torch.cat([linear + cross(angular, arm[..., None, :].expand_as(angular)), angular], -1).mT
+
+
+def frame_velocity(
+    chain: KinematicChain,
+    q: Tensor,
+    v: Tensor,
+    body: str,
+    *,
+    offset: Tensor | None = None,
+    parameters: BodyParameters | None = None,
+) -> Tensor:
+    """Velocity (*b, 6) of a body's point: linear [m/s], angular [rad/s], world axes."""
+    parameters = _prepare(chain, q, parameters, v=v)
+    x, i = poses(chain, q, parameters), _body_index(chain, body)
+    linear, w = split(velocities(chain, x, v)[..., i, :])
+    return torch.cat([linear + cross(w, _point(x, i, offset) - x.c), w], -1)
+
+
+def frame_acceleration(
+    chain: KinematicChain,
+    q: Tensor,
+    v: Tensor,
+    a: Tensor,
+    body: str,
+    *,
+    offset: Tensor | None = None,
+    parameters: BodyParameters | None = None,
+) -> Tensor:
+    """Acceleration (*b, 6) of a body's point, d/dt of ``frame_velocity``: linear [m/s^2], angular [rad/s^2]."""
+    parameters = _prepare(chain, q, parameters, v=v, a=a)
+    x, i = poses(chain, q, parameters), _body_index(chain, body)
+    linear, w = split(velocities(chain, x, v)[..., i, :])
+    dlinear, dw = split(accelerations(chain, x, v, a)[..., i, :])
+    arm = _point(x, i, offset) - x.c
+    # a(point) = A_lin + dw x r + w x (V_lin + w x r)
+    return torch.cat([dlinear + cross(dw, arm) + cross(w, linear + cross(w, arm)), dw], -1)
+
+
+def _prepare(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None, **rates: Tensor) -> BodyParameters:
+    check_state(chain, q, **rates)
+    if parameters is None:
+        return body_parameters(chain)
+    check_parameters(chain, parameters, q.shape[:-1])
+    return parameters
+
+
+def _spatial_inertias(x: Poses, parameters: BodyParameters) -> Tensor:
+    """Spatial inertias (*b, n_bodies, 6, 6) at c, world axes (Featherstone 2008, 2.63)."""
+    r = skew(tensor_code.com_from_reference(x, parameters))
+    m = parameters.mass[..., None, None]
+    top = torch.cat([m * torch.eye(3, dtype=r.dtype, device=r.device).expand_as(r), -m * r], -1)
+    bottom = torch.cat([m * r, x.R @ parameters.inertia @ x.R.mT - m * (r @ r)], -1)
+    return torch.cat([top, bottom], -2)
+
+
+def _com_from_c(x: Poses, parameters: BodyParameters) -> Tensor:
+    m = parameters.mass[..., None]
+    return (m * tensor_code.com_from_reference(x, parameters)).sum(-2) / m.sum(-2)
+
+
+def _to_com(x: Poses, parameters: BodyParameters, wrench: Tensor) -> Tensor:
+    """A wrench or momentum (*b, 6) at c, moved to the centre of mass: n - r x f."""
+    f, n = split(wrench)
+    return torch.cat([f, n - cross(_com_from_c(x, parameters), f)], -1)
+
+
+def _point(x: Poses, i: int, offset: Tensor | None) -> Tensor:
+    p = x.p[..., i, :]
+    return p if offset is None else p + matvec(x.R[..., i, :, :], offset.expand_as(p))
+
+
+def _body_index(chain: KinematicChain, name: str) -> int:
+    if name not in chain.body_names:
+        raise UnknownNameError("body", name, chain.body_names)
+    return chain.body_names.index(name)

@@ -1,0 +1,113 @@
+"""Input checks of the dynamics: a wrong input names what is wrong; nothing is broadcast or mended silently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain
+from physpose.errors import InputError, UnknownNameError
+
+UNIT_TOLERANCE = 1e-3  # on the length of a quaternion: a drift of rounding passes, a wrong slice does not
+
+Gravity = Tensor | Sequence[float]
+External = Mapping[str, Tensor] | Tensor | None
+
+
+def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
+    """q (*b, nq), and v, a, tau... (*b, nv): shapes, dtype, device, numbers, unit quaternions."""
+    _check_shape(chain, "q", q, chain.nq, q.shape[:-1])
+    for name, x in rates.items():
+        _check_shape(chain, name, x, chain.nv, q.shape[:-1])
+    names = q_names(chain), v_names(chain)
+    for name, x in {"q": q, **rates}.items():
+        if not bool(torch.isfinite(x.detach()).all()):
+            _raise_not_finite(name, x.detach(), names[name != "q"])
+    for joint, first in quaternions(chain).items():
+        length = q.detach()[..., first : first + 4].norm(dim=-1)
+        off = (length - 1).abs() > UNIT_TOLERANCE
+        if bool(off.any()):
+            sample = tuple(off.nonzero()[0].tolist())
+            given = float(length[sample])
+            raise InputError(f"q: the quaternion of {joint} at sample {sample} has length {given:.4g}; normalise it")
+
+
+def check_gravity(chain: KinematicChain, gravity: Gravity, batch: torch.Size) -> Tensor:
+    """Gravity as a tensor (3,) or (*b, 3) [m/s^2], world frame."""
+    g = gravity if isinstance(gravity, Tensor) else torch.tensor(gravity, dtype=chain.axis.dtype).to(chain.axis.device)
+    if g.shape != (3,) and g.shape != (*batch, 3):
+        raise InputError(f"gravity has shape {tuple(g.shape)}; (3,) or {(*batch, 3)} needed, in m/s^2, world frame")
+    _check_kind(chain, "gravity", g)
+    return g
+
+
+def check_external(chain: KinematicChain, external: External, batch: torch.Size) -> Tensor | None:
+    """External wrenches as one tensor (*b, n_bodies, 6): force [N], moment about the body's origin [N.m], world axes."""
+    if external is None:
+        return None
+    n = len(chain.body_names)
+    if isinstance(external, Tensor):
+        if external.shape != (*batch, n, 6):
+            raise InputError(f"external has shape {tuple(external.shape)}; {(*batch, n, 6)} needed")
+        _check_kind(chain, "external", external)
+        return external
+    for name, wrench in external.items():
+        if name not in chain.body_names:
+            raise UnknownNameError("body in external", name, chain.body_names)
+        if wrench.shape != (*batch, 6):
+            raise InputError(f"external[{name!r}] has shape {tuple(wrench.shape)}; {(*batch, 6)} needed")
+        _check_kind(chain, f"external[{name!r}]", wrench)
+    zero = chain.axis.new_zeros(*batch, 6)
+    return torch.stack([external.get(name, zero) for name in chain.body_names], -2) if external else None
+
+
+def q_names(chain: KinematicChain) -> list[str]:
+    """A name for every column of q."""
+    parts = {"free": ["x", "y", "z", "qx", "qy", "qz", "qw"], "ball": ["qx", "qy", "qz", "qw"]}
+    return _names(chain, parts)
+
+
+def v_names(chain: KinematicChain) -> list[str]:
+    """A name for every column of v."""
+    return _names(chain, {"free": ["vx", "vy", "vz", "wx", "wy", "wz"], "ball": ["wx", "wy", "wz"]})
+
+
+def quaternions(chain: KinematicChain) -> dict[str, int]:
+    """First column in q of every quaternion, by joint name."""
+    first, found = 0, {}
+    for body in chain.skeleton.bodies:
+        if body.joint.kind in ("free", "ball"):
+            found[body.joint.name] = first + 3 * (body.joint.kind == "free")
+        first += body.joint.nq
+    return found
+
+
+def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
+    names = []
+    for b in chain.skeleton.bodies:
+        own = [f"{b.joint.name}.{x}" for x in parts.get(b.joint.kind, [])]
+        names += own or [c.name for c in b.joint.coordinates]
+    return names
+
+
+def _check_shape(chain: KinematicChain, name: str, x: Tensor, n: int, batch: torch.Size) -> None:
+    if x.shape != (*batch, n):
+        raise InputError(f"{name} has shape {tuple(x.shape)}; {chain.skeleton.name} needs {(*batch, n)}")
+    _check_kind(chain, name, x)
+
+
+def _check_kind(chain: KinematicChain, name: str, x: Tensor) -> None:
+    if x.dtype != chain.axis.dtype:
+        raise InputError(f"{name} is {x.dtype}, the chain {chain.axis.dtype}; convert one: chain.to({x.dtype})")
+    if x.device != chain.axis.device:
+        raise InputError(f"{name} is on {x.device}, the chain on {chain.axis.device}; move one: chain.to({x.device!r})")
+
+
+def _raise_not_finite(name: str, x: Tensor, names: list[str]) -> None:
+    *sample, column = (~torch.isfinite(x)).nonzero()[0].tolist()
+    value = float(x[(*sample, column)])
+    raise InputError(
+        f"{name} is {value} at sample {tuple(sample)}, {names[column]}; leave such frames out or fill them"
+    )

@@ -1,0 +1,74 @@
+"""The body's parameters as tensors: what lengths, masses, centres and inertias the dynamics is differentiated by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain
+from physpose.errors import InputError
+
+
+class BodyParameters(NamedTuple):
+    """Parameters of n_bodies bodies; a leading batch shape *b, the samples' own, is allowed: a body per sample."""
+
+    mass: Tensor  # (n_bodies,) [kg]
+    com: Tensor  # (n_bodies, 3) [m], body frame
+    inertia: Tensor  # (n_bodies, 3, 3) [kg.m^2], about the centre of mass, body axes
+    translation: Tensor  # (n_bodies, 3) [m], joint origin in the parent's frame: the lengths
+
+    @property
+    def batched(self) -> bool:
+        return any(x.ndim > n for x, n in zip(self, (1, 2, 3, 2), strict=True))
+
+    @property
+    def requires_grad(self) -> bool:
+        return any(x.requires_grad for x in self)
+
+
+def body_parameters(chain: KinematicChain, log_scales: Tensor | None = None) -> BodyParameters:
+    """The chain's parameters at its bone scales (``log_scales`` (*b, n_groups), default the chain's own).
+
+    Lengths and centres scale with the body axes, masses stay, and the second moment of mass turns into S Sigma S, as
+    ``Skeleton.scaled`` does. Differentiable by ``log_scales``.
+    """
+    bodies = chain.skeleton.bodies
+    mass = _tensor(chain, np.array([b.mass for b in bodies]))
+    com = _tensor(chain, np.array([b.com for b in bodies]))
+    inertia = _tensor(chain, np.array([b.inertia for b in bodies]))
+    S = chain.axis_scales(log_scales)
+    parents = [-1 if b.parent is None else chain.skeleton.body_index(b.parent) for b in bodies]
+    S_parent = torch.cat([S, torch.ones_like(S[..., :1, :])], -2)[..., parents, :]
+    eye = torch.eye(3, dtype=com.dtype, device=com.device)
+    # Sigma = tr(I)/2 1 - I;  Sigma' = S Sigma S;  I' = tr(Sigma') 1 - Sigma'
+    sigma = 0.5 * _trace(inertia) * eye - inertia
+    sigma = sigma * (S[..., :, None] * S[..., None, :])
+    translation = chain.translation * S_parent
+    return BodyParameters(mass.expand(*S.shape[:-1]), com * S, _trace(sigma) * eye - sigma, translation)
+
+
+def check_parameters(chain: KinematicChain, parameters: BodyParameters, batch: torch.Size) -> None:
+    """Raise if shapes are neither unbatched nor the samples' own, or if a mass is negative."""
+    n = len(chain.body_names)
+    for name, x, tail in zip(parameters._fields, parameters, ((n,), (n, 3), (n, 3, 3), (n, 3)), strict=True):
+        if x.shape != tail and x.shape != batch + tail:
+            allowed = f"{tuple(tail)} or {tuple(batch + tail)}"
+            raise InputError(f"parameters.{name} has shape {tuple(x.shape)}; {allowed} needed")
+        if x.dtype != chain.axis.dtype or x.device != chain.axis.device:
+            wanted = f"{chain.axis.dtype} on {chain.axis.device}"
+            raise InputError(f"parameters.{name} is {x.dtype} on {x.device}, the chain {wanted}; convert one")
+    if not bool((parameters.mass >= 0).all()):
+        worst = int(parameters.mass.detach().reshape(-1, n).amin(0).argmin())
+        mass = float(parameters.mass.detach().reshape(-1, n)[:, worst].amin())
+        raise InputError(f"{chain.body_names[worst]} has mass {mass:g} kg; zero or more is needed")
+
+
+def _tensor(chain: KinematicChain, x: np.ndarray) -> Tensor:
+    return torch.as_tensor(x, dtype=chain.axis.dtype, device=chain.axis.device)
+
+
+def _trace(x: Tensor) -> Tensor:
+    return x.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]

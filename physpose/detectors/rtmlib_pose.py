@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def _body(mode: str, device: str) -> Any:
     if mode not in MODES:
         raise UnknownNameError("rtmlib mode", mode, MODES)
     try:
-        import onnxruntime  # noqa: F401  (rtmlib imports it late)
+        import_module("onnxruntime")  # rtmlib would ask for it late
         import rtmlib
     except ImportError as error:
         raise MissingPackageError(error.name or "rtmlib", "rtmlib", "the detector 'rtmlib'") from error

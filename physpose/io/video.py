@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from physpose.errors import InputError, MissingPackageError
 
@@ -202,3 +204,76 @@ def _rgb(frame: Any, image_size: tuple[int, int]) -> Image:
     width, height = image_size[::-1] if turns % 2 else image_size
     picture = frame.to_ndarray(format="rgb24", width=width, height=height)
     return np.ascontiguousarray(np.rot90(picture, turns))
+
+
+def encode_preview(
+    video: Video, time: ArrayLike, max_height: int = 480, *, max_fps: float | None = None, crf: int = 27
+) -> bytes:
+    """An H.264 .mp4 of the frames at ``time``, small enough to be put into a page; any browser plays it.
+
+    Frame times are kept, counted from the first one: frame i is shown at ``time[i] - time[0]``.
+
+    Args:
+        video: the clip.
+        time: (T,) [s], strictly increasing; each is met by the video's frame nearest to it.
+        max_height: [px]; larger pictures are scaled down.
+        max_fps: leave out frames nearer than this to the one before, e.g. 30 for a clip of 240 frames a second.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+
+    Raises:
+        InputError: the video has no frame at ``time``.
+    """
+    wanted = _thinned(np.asarray(time, float), max_fps)
+    with tempfile.TemporaryDirectory(prefix="physpose-") as folder:
+        path = Path(folder) / "preview.mp4"
+        _encode(video, wanted, path, _even_size(video.image_size, max_height), crf)
+        return path.read_bytes()
+
+
+def _thinned(time: NDArray[np.float64], max_fps: float | None) -> list[float]:
+    kept: list[float] = []
+    for t in time:
+        if max_fps is None or not kept or t - kept[-1] > 0.999 / max_fps:
+            kept.append(float(t))
+    return kept
+
+
+def _even_size(size: tuple[int, int], max_height: int) -> tuple[int, int]:
+    """Width and height [px] within ``max_height``, even as 4:2:0 colour needs them."""
+    scale = min(1.0, max_height / size[1])
+    width, height = (max(2, 2 * round(scale * side / 2)) for side in size)
+    return width, height
+
+
+def _encode(video: Video, time: list[float], path: Path, size: tuple[int, int], crf: int) -> None:
+    av = _import_av()
+    base = Fraction(1, 90_000)  # [s]
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": str(crf), "preset": "veryfast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = base
+        n = 0
+        for t, picture in _nearest(video, time):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(*size, format="yuv420p")
+            frame.pts, frame.time_base = round((t - time[0]) / base), base
+            container.mux(stream.encode(frame))
+            n += 1
+        if not n:
+            raise InputError(f"{video.path} has no frame to show")
+        container.mux(stream.encode(None))
+
+
+def _nearest(video: Video, time: list[float]) -> Iterator[tuple[float, Image]]:
+    """(time wanted, the frame nearest to it), one for each of ``time`` until the video ends."""
+    before: tuple[float, Image] | None = None
+    at = 0
+    for _, t, picture in video.frames():
+        while at < len(time) and time[at] <= t:
+            earlier = before is not None and time[at] - before[0] < t - time[at]
+            yield time[at], before[1] if earlier and before is not None else picture
+            at += 1
+        if at == len(time):
+            return
+        before = t, picture
+    if before is not None:
+        yield from ((t, before[1]) for t in time[at:])

@@ -87,13 +87,14 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def _facts_table(summary: Mapping[str, Any]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in _facts(summary):
-        table.add_row(name, value)
+        table.add_row(name, escape(value))
     return table
 
 
@@ -110,8 +111,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("potential energy", _span(summary["potential_energy_J"], "J")),
         ("contact forces", summary["contact_forces"]),
     ]
-    assumed = [a for a in summary["assumptions"] if a["source"] != "given"]
-    return facts + [(f"assumed {a['what']}", f"{a['value']} ({a['source']})") for a in assumed]
+    not_given = [a for a in summary["assumptions"] if a["source"] != "given"]
+    return facts + [(a["what"], f"{a['value']} ({a['source']})") for a in not_given]
 
 
 def _who(summary: Mapping[str, Any]) -> str:
@@ -125,9 +126,10 @@ def _who(summary: Mapping[str, Any]) -> str:
 
 
 def _joints_table(coordinates: Mapping[str, Mapping[str, Any]]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table("coordinate", pad_edge=False)
+    table = Table("coordinate", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("range", justify="right")
     table.add_column("peak torque", justify="right")
     for name in _main(coordinates):

@@ -24,9 +24,9 @@ def check_the_wheel_is_what_runs() -> None:
 
 
 def check_the_skeletons_are_inside() -> None:
+    listed = physpose_command("skeletons")
+    assert listed.returncode == 0, listed.stderr
     for name in ("adult", "child", "infant"):
-        listed = physpose_command("skeletons")
-        assert listed.returncode == 0, listed.stderr
         assert name in listed.stdout, f"{name} not in {listed.stdout!r}"
     girl = physpose.load_skeleton("child", age=8, sex="f", height=1.28, mass=26.0)
     assert abs(girl.mass - 26.0) < 1e-9
@@ -38,9 +38,9 @@ def check_the_chain_computes() -> None:
 
     skeleton = physpose.load_skeleton("adult", height=1.75)
     chain = physpose.KinematicChain(skeleton)
-    R, p = chain.fk(torch.as_tensor(skeleton.neutral))
-    assert torch.isfinite(p).all()
-    assert p.shape == (len(skeleton.bodies), 3)
+    positions = chain.fk(torch.as_tensor(skeleton.neutral)).p
+    assert positions.shape == (len(skeleton.bodies), 3)
+    assert torch.isfinite(positions).all()
 
 
 def check_the_command_answers() -> None:

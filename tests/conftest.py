@@ -1,0 +1,17 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real recordings named by the environment variable PHYSPOSE_DATA; skips without it."""
+    folder = os.environ.get("PHYSPOSE_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real recordings: set PHYSPOSE_DATA to their folder")
+    return Path(folder)

@@ -299,7 +299,8 @@ sys.exit(cli.main(["fit", "clip.mp4", "--out", sys.argv[1]]))
 
 def end_during_save(out: Path, how: signal.Signals) -> int:
     """Start ``STALLING_RUN``, send it ``how`` while it saves; returns its exit code."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    tests = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
     run = subprocess.Popen(
         [sys.executable, "-c", STALLING_RUN, str(out)],
         env=environment,

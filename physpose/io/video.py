@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from physpose.errors import InputError, MissingPackageError
 Image = NDArray[np.uint8]
 STILL_FORMATS = ("image2", "_pipe", "tty")  # FFmpeg "demuxes" pictures, and text as terminal art
 SHORT_BY = 0.1  # fraction of the claimed duration that may be missing before a truncated file is reported
+GAP = 0.5  # [s] without a frame, in a video whose frames come ten times as often, is reported
 
 
 @dataclass(kw_only=True)
@@ -72,28 +74,14 @@ class Video:
 
     def _stamped_frames(self) -> Iterator[tuple[float, Any]]:
         troubles: list[str] = []
-        last, dropped, n = -np.inf, 0, 0
         with _open_container(self.path) as container:
             stream = _video_stream(container, self.path)
             clock = _Clock(stream)
             for frame in _decode(container, stream, troubles):
-                time = clock.time(frame)
-                if time <= last:
-                    dropped += 1
-                    continue
-                last, n = time, n + 1
-                yield time, frame
-            start = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
-        self._report(troubles, clock, dropped, n, last - start)
-
-    def _report(self, troubles: list[str], clock: _Clock, dropped: int, n: int, seconds: float) -> None:
-        if dropped:
-            troubles.append(f"{dropped} frames dropped: their time stamps do not advance")
-        if clock.guessed:
-            troubles.append(f"{clock.guessed} frames without a time stamp: {clock.fps:g} frames a second assumed")
-        claimed = self.duration_hint
-        if claimed and n > 1 and seconds + seconds / (n - 1) < (1 - SHORT_BY) * claimed:
-            troubles.append(f"video is cut short: it claims {claimed:.2f} s, frames end at {seconds:.2f} s")
+                time = clock.advance(frame)
+                if time is not None:
+                    yield time, frame
+        troubles += clock.report(self.duration_hint)
         self.warnings.extend(text for text in troubles if text not in self.warnings)
 
 
@@ -102,15 +90,42 @@ class _Clock:
 
     def __init__(self, stream: Any):
         self.fps = float(stream.average_rate or stream.guessed_rate or 0)
-        self.guessed = 0
+        self.start = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
+        self.last, self.gap, self.gap_at = -math.inf, 0.0, 0.0  # [s]
+        self.n = self.guessed = self.dropped = 0
 
-    def time(self, frame: Any) -> float:
+    def advance(self, frame: Any) -> float | None:
+        """Time [s] of the next frame; None where it does not advance."""
+        time = self._time(frame)
+        if time <= self.last:
+            self.dropped += 1
+            return None
+        if self.n and time - self.last > self.gap:
+            self.gap, self.gap_at = time - self.last, self.last
+        self.last, self.n = time, self.n + 1
+        return time
+
+    def _time(self, frame: Any) -> float:
         if frame.pts is not None:
             return float(frame.pts * frame.time_base)
         if not self.fps:
             raise InputError("the video has neither time stamps nor a frame rate; remux it, e.g. into .mp4")
         self.guessed += 1
         return (self.guessed - 1) / self.fps
+
+    def report(self, claimed: float | None) -> list[str]:
+        """What was remarkable, once all frames are through; ``claimed`` is the container's duration [s]."""
+        said = []
+        if self.dropped:
+            said.append(f"{self.dropped} frames dropped: their time stamps do not advance")
+        if self.guessed:
+            said.append(f"{self.guessed} frames without a time stamp: {self.fps:g} frames a second assumed")
+        step = (self.last - self.start) / max(self.n - 1, 1)
+        if self.gap > max(GAP, 10 * step):
+            said.append(f"no frame for {self.gap:.2f} s after {self.gap_at:.2f} s")
+        if claimed and self.n > 1 and self.last - self.start + step < (1 - SHORT_BY) * claimed:
+            said.append(f"video is cut short: it claims {claimed:.2f} s, frames end at {self.last - self.start:.2f} s")
+        return said
 
 
 def _import_av() -> Any:

@@ -63,7 +63,7 @@ def fit_result(kind=ResultOfOneFile, **changes) -> FitResult:
         "contacts": Contacts(points=(), active=np.zeros((3, 0), bool), force=np.zeros((3, 0, 3)), method="split"),
         "energy": Energy(kinetic=np.array([1.0, 3.0, 2.0]), potential=np.array([200.0, 210.0, 190.0])),
         "skeleton": one_knee(), "source": "clip.mp4", "warnings": ("the left foot [calcn_l] is never seen",),
-        "assumptions": (Assumption(what="mass", value="26.0 kg", source="a growth table [1]"),),
+        "assumptions": (Assumption(what="mass", value="26.0 kg", source="a growth [survey] table"),),
         "status": FitStatus(converged=True, iterations=7, cost=1.0, seconds={"detect": 2.0, "fit": 1.0}),
     }  # fmt: skip
     return kind(**(values | changes))
@@ -134,7 +134,7 @@ def test_summary_says_warnings_first_then_who_joints_and_files(fitted, tmp_path,
     assert out.startswith("warning: the left foot [calcn_l] is never seen\n")
     assert "one_knee, 8 years, f, 1.28 m, 26.0 kg" in out
     assert "3 frames, 0.25 s" in out
-    assert "26.0 kg (a growth table [1])" in out
+    assert "26.0 kg (a growth [survey] table)" in out
     assert re.search(r"knee_angle_r .* 5 to 65 deg .* 40 N\.m", out)
     assert out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")
 

@@ -31,8 +31,9 @@ def run_stages(progress) -> None:
 
 
 def stop_halfway(progress) -> None:
-    with progress.stage("fit", total=5) as stage:
-        stage.advance(2)
+    with progress.stage("fit") as stage:
+        stage.update(1, total=5)
+        stage.advance()
         raise ValueError("bad frame")
 
 

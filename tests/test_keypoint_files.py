@@ -82,9 +82,15 @@ def test_several_people_become_several_rows(tmp_path):
 
 
 # OpenPose's documentation, 03_output: the order of its COCO and BODY_25B outputs.
-COCO18 = ["nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear"]  # fmt: skip
-BODY25B = [*KEYPOINT_NAMES["coco17"], "upper_neck", "head",
-           *["left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"]]  # fmt: skip
+def sided(side: str, *parts: str) -> list[str]:
+    return [f"{side}_{part}" for part in parts]
+
+
+ARM, LEG, FOOT = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"), ("big_toe", "small_toe", "heel")
+FEET = [*sided("left", *FOOT), *sided("right", *FOOT)]
+COCO18 = ["nose", "neck", *sided("right", *ARM), *sided("left", *ARM), *sided("right", *LEG), *sided("left", *LEG)]
+COCO18 += ["right_eye", "left_eye", "right_ear", "left_ear"]
+BODY25B = [*KEYPOINT_NAMES["coco17"], "upper_neck", "head", *FEET]
 
 
 @pytest.mark.parametrize(("names", "keypoint_set"), [(COCO18, "coco17"), (BODY25B, "halpe26")])
@@ -164,12 +170,12 @@ def test_coco_visibility_flags_become_confidence(tmp_path):
 
 
 def mmpose(k: int, name: str) -> dict:
-    bodies = [body(k, t) for t in range(T)]
-    people = [
-        {"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist(), "bbox": [[0, 0, 9, 9]]} for p in bodies
-    ]
-    frames = [{"frame_id": t + 1, "instances": [person]} for t, person in enumerate(people)]
+    frames = [{"frame_id": t + 1, "instances": [mmpose_person(body(k, t))]} for t in range(T)]
     return {"meta_info": {"dataset_name": name}, "instance_info": frames}
+
+
+def mmpose_person(p: np.ndarray) -> dict:
+    return {"keypoints": p[:, :2].tolist(), "keypoint_scores": p[:, 2].tolist(), "bbox": [[0, 0, 9, 9]]}
 
 
 @pytest.mark.parametrize(("k", "name", "keypoint_set"), [(17, "coco", "coco17"), (26, "halpe26", "halpe26"),
@@ -191,8 +197,7 @@ def test_mmpose_in_3d_is_refused(tmp_path):
 
 
 def test_wholebody_keeps_body_and_feet():
-    feet = ["left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"]
-    names = [*KEYPOINT_NAMES["coco17"], *feet]  # COCO-WholeBody's first 23
+    names = [*KEYPOINT_NAMES["coco17"], *FEET]  # COCO-WholeBody's first 23
     taken = MAPPED["coco_wholebody133"].apply(body(133, 0))
     expected = [10.0 + names.index(n) if n in names else np.nan for n in keypoint_names("halpe26")]
     np.testing.assert_array_equal(taken[:, 0], expected)
@@ -338,9 +343,9 @@ def test_openpose_recording_in_the_other_order_of_25(data_dir):
     seen = np.isfinite(kp.uv[0, ..., 0]).any(0)
     uv = {n: kp.uv[0, :, i] for i, n in enumerate(kp.names) if seen[i]}
     assert set(kp.names) - set(uv) <= {"neck", "hip", "mid_hip"}
-    heights = [np.nanmedian(uv[n][:, 1]) for n in ["head", "nose", "left_shoulder", "left_hip", "left_knee", "left_ankle"]]
+    heights = [np.nanmedian(uv[n][:, 1]) for n in ("head", "nose", *sided("left", "shoulder", *LEG))]
     assert np.all(np.diff(heights) > 0)
     for side, other in (("left", "right"), ("right", "left")):
-        for part in ("big_toe", "small_toe", "heel"):
+        for part in FOOT:
             own, far = (np.linalg.norm(uv[f"{side}_{part}"] - uv[f"{s}_ankle"], axis=-1) for s in (side, other))
             assert np.nanmedian(own) < np.nanmedian(far)

@@ -180,7 +180,7 @@ def _from_table(table: Mapping[str, Any], where: str) -> Camera:
     width, height = _pair(table["size"], "size")
     camera = Camera(
         image_size=(round(width), round(height)),
-        focal=float(math.sqrt(matrix[0, 0] * matrix[1, 1])),
+        focal=float(matrix[0, 0] + matrix[1, 1]) / 2,
         principal_point=(float(matrix[0, 2]), float(matrix[1, 2])),
     )
     if "rotation" not in table or "translation" not in table:

@@ -1,114 +1,133 @@
-"""The numbers of a skeleton file for one subject, put together to a ``Skeleton``."""
+"""A skeleton file and a subject, put together to a ``Skeleton``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from physpose.skeleton.anthropometry import Proportions, for_age, proportions, segment_inertia
+from physpose.skeleton.files import at_age
 from physpose.skeleton.keypoint_sets import keypoint_sets
 from physpose.skeleton.model import Body, Coordinate, Joint, Point, ScaleGroup, Skeleton, Subject
+from physpose.skeleton.ranges import limit_source, soft_limits
 from physpose.types import Array, Assumption
 
 # body x forward -> world x, body y up -> world z, body z right -> world -y: a quarter turn about x
 UPRIGHT_XYZW = np.array([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])
 MIRROR_POINT = np.array([1.0, 1.0, -1.0])
-MIRROR_AXIS = np.array([-1.0, -1.0, 1.0])
+MIRROR_AXIS = np.array([-1.0, -1.0, 1.0])  # so that the same angle is the mirrored rotation
 
 
-def build_skeleton(data: dict[str, Any], subject: Subject, assumptions: tuple[Assumption, ...] = ()) -> Skeleton:
-    """The skeleton of ``subject`` from the contents of a skeleton file."""
-    size = _sizes(data, subject)
-    bodies = _bodies(data, subject, size)
-    landmarks = {n: (p, float(d["sigma"]) * subject.height) for n, p, d in _points(data["landmarks"], size)}
-    contacts = tuple(p for _, p, _ in _points(data["contact_points"], size))
-    axes = {"x": 0, "y": 1, "z": 2}
-    groups = tuple(
-        ScaleGroup(name=n, bodies=tuple(g["bodies"]), axes=tuple(axes[a] for a in g["axes"]),
-                   sigma=float(g["sigma"]), source=str(g["source"]))
+def build_skeleton(
+    data: dict[str, Any],
+    subject: Subject,
+    assumptions: tuple[Assumption, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> Skeleton:
+    """The skeleton of ``subject`` (all four known) from the contents of a skeleton file."""
+    shape = proportions(data, subject.age, subject.sex)
+    size = _sizes(data, shape, subject)
+    bodies = tuple(_bodies(data, shape, size, subject))
+    contacts = tuple(p for p, _ in _points(data["contact_points"], size, subject))
+    marks = {p.name: (p, d["sigma"] * subject.height) for p, d in _points(data["landmarks"], size, subject)}
+    neutral = np.concatenate([[0, 0, -_lowest(bodies, contacts)], UPRIGHT_XYZW, np.zeros(sum(b.joint.nv for b in bodies) - 6)])
+    return Skeleton(
+        name=data["name"], bodies=bodies, subject=subject, keypoint_sets=keypoint_sets(marks), contact_points=contacts,
+        scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions, warnings=warnings,
+    )  # fmt: skip
+
+
+def _sides(name: str) -> Iterator[tuple[str, bool]]:
+    """A name and whether it is the mirror image: (name, False), and for a right one (left name, True)."""
+    yield name, False
+    if name.endswith("_r"):
+        yield name[:-2] + "_l", True
+
+
+def _on_side(name: str, left: bool) -> str:
+    return name[:-2] + "_l" if left and name.endswith("_r") else name
+
+
+def _sizes(data: dict[str, Any], shape: Proportions, subject: Subject) -> dict[str, Array]:
+    """Body -> size (3,) [m]. All lengths are scaled by one factor near 1, so that sole to vertex is the height."""
+    unit = {n: np.array([shape.lengths[d] for d in b["size"]]) for n, b in data["bodies"].items()}
+    origin: dict[str, Array] = {}
+    for name, body in data["bodies"].items():
+        parent = body["parent"]
+        origin[name] = origin[parent] + _at(body, subject) * unit[parent] if parent else np.zeros(3)
+
+    def height_of(point: dict[str, Any]) -> float:
+        return float((origin[point["body"]] + at_age(point["offset"], subject.age, subject.sex) * unit[point["body"]])[1])
+
+    standing = height_of(data["vertex"]) - min(height_of(p) for p in data["contact_points"].values())
+    return {side: u * subject.height / standing for n, u in unit.items() for side, _ in _sides(n)}
+
+
+def _at(body: dict[str, Any], subject: Subject) -> Array:
+    return at_age(body["joint"]["at"], subject.age, subject.sex)
+
+
+def _bodies(data: dict[str, Any], shape: Proportions, size: dict[str, Array], subject: Subject) -> Iterator[Body]:
+    for name, entry in data["bodies"].items():
+        mass = shape.masses[name] * subject.mass
+        dimension = data["inertia"][name]["length"]
+        length = float(size[name][entry["size"].index(dimension)])
+        inertia = segment_inertia(data, name, subject, mass, length)
+        com = at_age(data["inertia"][name]["com"], subject.age, subject.sex) * size[name]
+        for side, left in _sides(name):
+            yield Body(
+                name=side, parent=entry["parent"] and _on_side(entry["parent"], left), mass=mass, inertia=inertia,
+                com=com * MIRROR_POINT if left else com, joint=_joint(data, entry, size, subject, left),
+            )  # fmt: skip
+
+
+def _joint(data: dict[str, Any], body: dict[str, Any], size: dict[str, Array], subject: Subject, left: bool) -> Joint:
+    entry = body["joint"]
+    if body["parent"] is None:
+        return Joint(name=entry["name"], kind="free")
+    at = _at(body, subject) * size[body["parent"]]
+    return Joint(
+        name=_on_side(entry["name"], left),
+        kind="chain",
+        coordinates=tuple(_coordinate(data, n, subject, left) for n in entry["coordinates"]),
+        translation=at * MIRROR_POINT if left else at,
+    )
+
+
+def _coordinate(data: dict[str, Any], name: str, subject: Subject, left: bool) -> Coordinate:
+    axis = np.asarray(data["coordinates"][name]["axis"], float)
+    axis = axis / np.linalg.norm(axis)
+    return Coordinate(
+        name=_on_side(name, left),
+        axis=axis * MIRROR_AXIS if left else axis,
+        range=soft_limits(data, name, subject),
+        source=limit_source(data, name),
+    )
+
+
+def _points(table: dict[str, Any], size: dict[str, Array], subject: Subject) -> Iterator[tuple[Point, dict[str, Any]]]:
+    for name, entry in table.items():
+        for side, left in _sides(name):
+            body = _on_side(entry["body"], left)
+            offset = at_age(entry["offset"], subject.age, subject.sex) * size[body]
+            yield Point(name=side, body=body, offset=offset * MIRROR_POINT if left else offset, source=entry["source"]), entry
+
+
+def _scale_groups(data: dict[str, Any], subject: Subject) -> tuple[ScaleGroup, ...]:
+    spreads = for_age(data, subject.age)["spreads"]
+    return tuple(
+        ScaleGroup(name=n, bodies=tuple(g["bodies"]), axes=tuple("xyz".index(a) for a in g["axes"]),
+                   sigma=float(spreads[n]["value"]), source=spreads[n]["source"])
         for n, g in data["scale_groups"].items()
     )  # fmt: skip
-    skeleton = Skeleton(name=data["name"], bodies=bodies, subject=subject, keypoint_sets=keypoint_sets(landmarks),
-                        contact_points=contacts, scale_groups=groups, neutral=np.zeros(0), assumptions=assumptions)  # fmt: skip
-    return replace(skeleton, neutral=_neutral(skeleton))
 
 
-def _value(value: Any, sex: str) -> Array:
-    if isinstance(value, dict):
-        f, m = np.asarray(value["f"], float), np.asarray(value["m"], float)
-        return {"f": f, "m": m, "x": 0.5 * (f + m)}[sex]
-    return np.asarray(value, float)
-
-
-def _sides(name: str, *names: str) -> list[str]:
-    return [name, name[:-2] + "_l"] if name.endswith("_r") else [name]
-
-
-def _to_side(name: str, side: str) -> str:
-    return name[:-2] + side[-2:] if name.endswith("_r") else name
-
-
-def _sizes(data: dict[str, Any], subject: Subject) -> dict[str, Array]:
-    lengths = {n: float(_value(d, subject.sex)) for n, d in data["dimensions"].items()}
-    b = data["bodies"]
-    up = lengths["ankle_height"] + lengths["shank"] + lengths["thigh"]
-    y_hip = float(b["femur_r"]["joint"]["at"][1])
-    lumbar = float(b["torso"]["joint"]["at"][1])
-    total = up + (lumbar - y_hip) * lengths["pelvis_height"] + lengths["torso"] + lengths["head"]
-    sizes = {}
-    for name, body in b.items():
-        for side in _sides(name):
-            sizes[side] = np.array([lengths[d] for d in body["size"]]) * subject.height / total
-    return sizes
-
-
-def _bodies(data: dict[str, Any], subject: Subject, size: dict[str, Array]) -> tuple[Body, ...]:
-    bodies = []
-    total = sum(float(_value(i["mass"], subject.sex)) * len(_sides(n)) for n, i in data["inertia"].items())
-    for name, body in data["bodies"].items():
-        for side in _sides(name):
-            flip = side.endswith("_l")
-            parent = body["parent"] and _to_side(body["parent"], side)
-            inertia = data["inertia"][name]
-            mass = float(_value(inertia["mass"], subject.sex)) * subject.mass / total
-            index = list(data["bodies"][name]["size"]).index(inertia["length"]) if inertia["length"] in body["size"] else 0
-            radii = _value(inertia["gyration"], subject.sex) * size[side][index]
-            com = _value(inertia["com"], subject.sex) * size[side] * (MIRROR_POINT if flip else 1)
-            bodies.append(Body(name=side, parent=parent, joint=_joint(data, body["joint"], side, size, parent),
-                               mass=mass, com=com, inertia=np.diag(mass * radii**2)))  # fmt: skip
-    return tuple(bodies)
-
-
-def _joint(data: dict[str, Any], joint: dict[str, Any], side: str, size: dict[str, Array], parent: str | None) -> Joint:
-    if parent is None:
-        return Joint(name=joint["name"], kind="free")
-    flip = side.endswith("_l")
-    at = np.asarray(joint["at"], float) * size[parent] * (MIRROR_POINT if flip else 1)
-    coordinates = []
-    for n in joint["coordinates"]:
-        c = data["coordinates"][n]
-        axis = np.asarray(c["axis"], float) * (MIRROR_AXIS if flip else 1)
-        low, high = np.deg2rad(c["range"])
-        coordinates.append(Coordinate(name=_to_side(n, side), axis=axis / np.linalg.norm(axis),
-                                      range=(float(low), float(high)), source=str(c["source"])))  # fmt: skip
-    return Joint(name=_to_side(joint["name"], side), kind="chain", coordinates=tuple(coordinates), translation=at)
-
-
-def _points(table: dict[str, Any], size: dict[str, Array]) -> list[tuple[str, Point, dict[str, Any]]]:
-    points = []
-    for name, d in table.items():
-        for side in _sides(name):
-            body = _to_side(d["body"], side)
-            offset = np.asarray(d["offset"], float) * size[body] * (MIRROR_POINT if side.endswith("_l") else 1)
-            points.append((side, Point(name=side, body=body, offset=offset, source=str(d.get("source", "unverified"))), d))
-    return points
-
-
-def _neutral(skeleton: Skeleton) -> Array:
-    """Coordinates zero, upright, the lowest contact point of the feet at z = 0."""
-    origin: dict[str, Array] = {}
-    for body in skeleton.bodies:
-        origin[body.name] = origin[body.parent] + body.joint.translation if body.parent else np.zeros(3)
-    lowest = min((origin[p.body] + p.offset)[1] for p in skeleton.contact_points)
-    return np.concatenate([[0.0, 0.0, -lowest], UPRIGHT_XYZW, np.zeros(len(skeleton.coordinate_names))])
+def _lowest(bodies: tuple[Body, ...], points: tuple[Point, ...]) -> float:
+    """Height [m] of the lowest of ``points`` over the pelvis' origin with all coordinates zero."""
+    origin: dict[str | None, Array] = {None: np.zeros(3)}
+    for b in bodies:
+        origin[b.name] = origin[b.parent] + b.joint.translation
+    return float(min((origin[p.body] + p.offset)[1] for p in points))

@@ -42,8 +42,9 @@ _LANDMARK = {
     **{f"{word}_{part}": f"{part}_{side}" for part in _SIDED for word, side in (("left", "l"), ("right", "r"))},
     **{f"{s}{part}": f"{name}_{s.lower()}" for part, name in _SHORT.items() for s in "LR"},
     "nose": "nose", "Nose": "nose", "mouth_left": "mouth_l", "mouth_right": "mouth_r",
-    "left_foot_index": "big_toe_l", "right_foot_index": "big_toe_r", "Neck": "neck", "neck": "neck", "head": "vertex",
-    "MidHip": "mid_hip", "mid_hip": "mid_hip", "Pelvis": "mid_hip", "Spine": "spine", "Thorax": "neck",
+    "left_foot_index": "big_toe_l", "right_foot_index": "big_toe_r", "Neck": "mid_shoulder", "neck": "mid_shoulder",
+    "head": "vertex",
+    "MidHip": "mid_hip", "mid_hip": "mid_hip", "Pelvis": "mid_hip", "Spine": "spine", "Thorax": "thorax",
     "Neck/Nose": "nose", "Head": "vertex",
 }  # fmt: skip
 
@@ -61,7 +62,7 @@ _CHAINS = (
     "shoulder_r shoulder_l", "hip_r hip_l", "shoulder_r hip_r", "shoulder_l hip_l", "ankle_r heel_r big_toe_r",
     "ankle_l heel_l big_toe_l", "big_toe_r small_toe_r", "big_toe_l small_toe_l", "wrist_r index_r", "wrist_r pinky_r",
     "wrist_r thumb_r", "wrist_l index_l", "wrist_l pinky_l", "wrist_l thumb_l", "nose eye_r ear_r", "nose eye_l ear_l",
-    "mouth_r mouth_l", "nose neck", "neck vertex", "mid_hip spine neck",
+    "mouth_r mouth_l", "mid_shoulder nose", "thorax nose", "nose vertex", "mid_hip spine thorax", "mid_hip mid_shoulder",
 )  # fmt: skip
 
 

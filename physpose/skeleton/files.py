@@ -1,0 +1,108 @@
+"""Skeleton files: where they are, reading them, what they extend, their numbers at an age and for a sex."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from physpose.errors import InputError, UnknownNameError
+from physpose.types import Array
+
+Sex = Literal["f", "m", "x"]
+SHIPPED = ("adult", "child", "infant")
+REQUIRED = ("name", "bodies", "dimensions", "masses", "segments", "inertia", "coordinates", "motions", "margin",
+            "contact_points", "vertex", "landmarks", "scale_groups", "spreads", "reference", "ages")  # fmt: skip
+
+
+def skeleton_folder() -> Path:
+    """Folder of the shipped skeleton files: inside the wheel, or at the root of a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "_skeletons"
+    return shipped if shipped.is_dir() else package.parent / "skeletons"
+
+
+def read_skeleton_file(name: str | os.PathLike[str]) -> dict[str, Any]:
+    """Contents of a shipped skeleton (by name) or of a file of the same form (.yaml, .yml), what it extends included.
+
+    Raises ``UnknownNameError`` for a name that is not shipped, ``InputError`` for a file that cannot be used.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if str(name) not in SHIPPED:
+            raise UnknownNameError("skeleton", str(name), [*SHIPPED, "a path to a .yaml file"])
+        return read_shipped(str(name))
+    if not path.is_file():
+        raise InputError(f"no such skeleton file: {path}")
+    data = _extended(_parse(path))
+    missing = [key for key in REQUIRED if key not in data]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; 'extends: human' brings all but sizes and masses")
+    return data
+
+
+@cache
+def read_shipped(name: str) -> dict[str, Any]:
+    """Contents of a file of the skeleton folder; shared between callers, so not to be changed."""
+    return _extended(_parse(skeleton_folder() / f"{name}.yaml"))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: not a skeleton file: its top level is {type(data).__name__}, not a mapping")
+    return data
+
+
+def _extended(data: dict[str, Any]) -> dict[str, Any]:
+    if "extends" not in data:
+        return data
+    base = str(data["extends"])
+    if base not in (*SHIPPED, "human"):
+        raise UnknownNameError("skeleton to extend", base, (*SHIPPED, "human"))
+    return _merged(read_shipped(base), data)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = _merged(out[key], value) if both else value
+    return out
+
+
+def at_age(value: Any, age: float, sex: Sex) -> Array:
+    """A number (or list of numbers) of a skeleton file at ``age`` [years] for ``sex``.
+
+    Plain: itself. ``{f, m}``: by sex, "x" being the mean. ``{age, f, m}`` or ``{age, all}``: interpolated in age by
+    piecewise cubics that keep monotony (Fritsch & Carlson 1980), constant beyond the ends.
+    """
+    if not isinstance(value, dict):
+        return np.asarray(value, float)
+    if "age" in value:
+        return np.asarray(_interpolated(value, age, sex))
+    f, m = np.asarray(value["f"], float), np.asarray(value["m"], float)
+    return {"f": f, "m": m, "x": 0.5 * (f + m)}[sex]
+
+
+def _interpolated(value: dict[str, Any], age: float, sex: Sex) -> float:
+    from scipy.interpolate import PchipInterpolator
+
+    ages = value["age"]
+    if "all" in value:
+        y = np.asarray(value["all"], float)
+    else:
+        y = at_age({"f": value["f"], "m": value["m"]}, age, sex)
+    return float(PchipInterpolator(ages, y)(np.clip(age, ages[0], ages[-1])))
+
+
+def list_skeletons() -> dict[str, str]:
+    """Names of the shipped skeletons with one line about each."""
+    return {name: str(read_shipped(name)["description"]) for name in SHIPPED}

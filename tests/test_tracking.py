@@ -76,11 +76,18 @@ def test_person_who_leaves_and_returns_keeps_the_index(gap):
     assert sorted(map(sorted, identities(tracked))) == [[0.5], [0.6]]
 
 
-def test_someone_else_far_away_after_a_gap_is_someone_else():
+@pytest.mark.parametrize("gap", [2, 50])
+def test_someone_else_far_away_after_a_gap_is_someone_else(gap):
     first, second = person(100 + 0 * t, 100, 200), person(1200 + 0 * t, 100, 200)
-    first[30:], second[:32] = np.nan, np.nan
+    first[30:], second[: 30 + gap] = np.nan, np.nan
     tracked = track(observed([first, second]))
     assert identities(tracked) == [{0.5}, {0.6}]
+
+
+def test_who_passes_where_another_was_last_seen_keeps_the_index():
+    gone, walker = person(500 + 0 * t), person(200 + 200 * t)
+    gone[30:] = np.nan
+    assert sorted(map(sorted, identities(track(observed([gone, walker]))))) == [[0.5], [0.6]]
 
 
 def test_detector_that_jumps_from_one_person_to_another_makes_two():
@@ -112,9 +119,10 @@ def test_result_does_not_depend_on_the_order_in_frames():
 
 
 def test_size_of_the_picture_does_not_matter():
-    people = [person(200 + 100 * t), person(900 - 50 * t)]
-    small = [p / 10 for p in people]
-    assert identities(track(observed(small, noise=0.3))) == identities(track(observed(people)))
+    people = [person(200 + 600 * t), person(2500 - 50 * t)]
+    for scale in (0.1, 1.0, 10.0):
+        tracked = track(observed([scale * p for p in people], noise=scale))
+        assert sorted(map(sorted, identities(tracked))) == [[0.5], [0.6]]
 
 
 def test_nobody_stays_nobody():

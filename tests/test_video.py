@@ -18,18 +18,22 @@ ATOL_TIME = 1e-6  # s: stamps are whole milliseconds
 ATOL_GREY = 12  # levels: lossy coding of flat colour
 
 
-def write_video(path: Path, pts: list[int], *, degrees: int = 0, sample_aspect: Fraction | None = None) -> Path:
+def write_video(
+    path: Path, pts: list[int], *, degrees: int = 0, sample_aspect: Fraction | None = None, codec: str = "libx264"
+) -> Path:
     """Frames shown at ``pts`` [ms], grey level rising with the index, top left quarter red."""
+    format = "yuv420p" if codec == "libx264" else "rgb24"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "5", "bf": "0", "g": "5"})
-        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        options = {"crf": "5", "bf": "0", "g": "5"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = W, H, format
         stream.time_base = stream.codec_context.time_base = BASE
         if sample_aspect:
             stream.codec_context.sample_aspect_ratio = sample_aspect
         if degrees:
             stream.set_display_rotation(degrees)
         for i, stamp in enumerate(pts):
-            frame = av.VideoFrame.from_ndarray(picture(i), format="rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(picture(i), format="rgb24").reformat(format=format)
             frame.pts, frame.time_base = stamp, BASE
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -150,6 +154,19 @@ def test_damaged_middle_is_left_out_and_reported(tmp_path):
     assert np.all(np.diff(times) > 0)
     assert any("damaged frames left out" in text for text in video.warnings)
     assert any(f"no frame for {np.diff(times).max():.2f} s" in text for text in video.warnings)
+
+
+def test_frames_that_cannot_be_decoded_are_left_out_and_counted(tmp_path):
+    path = write_video(tmp_path / "a.mov", STEADY, codec="png")
+    data = bytearray(path.read_bytes())
+    starts = [i for i in range(len(data)) if data[i : i + 8] == b"\x89PNG\r\n\x1a\n"]
+    for start in starts[4:7]:
+        data[start : start + 40] = bytes(40)
+    path.write_bytes(data)
+    video = Video.open(path)
+    times = [t for _, t, _ in video.frames()]
+    np.testing.assert_allclose(times, [s / 1000 for i, s in enumerate(STEADY) if i not in (4, 5, 6)], atol=ATOL_TIME)
+    assert video.warnings == ["3 damaged frames left out"]
 
 
 def write_text(path: Path) -> None:

@@ -1,0 +1,108 @@
+"""Normal equations of a trajectory: block banded in time, bordered by the unknowns that all frames share.
+
+    [ H   B ] [dx]     [g ]        H: frame t couples frames t .. t + width
+    [ B'  S ] [ds] = - [gs]        B: each frame couples the shared unknowns
+
+Solved in time and memory linear in the number of frames: banded Cholesky of H, Schur complement for ds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.linalg import cho_solve_banded, cholesky_banded
+from torch import Tensor
+
+
+class BorderedSystem:
+    """Sums J'J and J'r of whitened residuals over T frames of n unknowns, with n_shared shared ones."""
+
+    def __init__(self, T: int, n: int, n_shared: int, width: int):
+        self.T, self.n, self.n_shared = T, n, n_shared
+        self.H = torch.zeros(width + 1, T, n, n, dtype=torch.float64)  # H[d, t] couples row frame t + d, column frame t
+        self.B = torch.zeros(T, n, n_shared, dtype=torch.float64)
+        self.S = torch.zeros(n_shared, n_shared, dtype=torch.float64)
+        self.g = torch.zeros(T, n, dtype=torch.float64)
+        self.gs = torch.zeros(n_shared, dtype=torch.float64)
+
+    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None) -> None:
+        """Residuals of single frames: r (T, m), J (T, m, n), Js (T, m, n_shared) with respect to the shared unknowns."""
+        self.H[0] += J.mT @ J
+        self.g += (J.mT @ r[..., None])[..., 0]
+        if Js is not None:
+            self.B += J.mT @ Js
+            self.S += torch.einsum("tma,tmb->ab", Js, Js)
+            self.gs += torch.einsum("tma,tm->a", Js, r)
+
+    def add_pair(self, r: Tensor, J0: Tensor, J1: Tensor, Js: Tensor) -> None:
+        """Residuals of neighbours t, t + 1: r (T-1, m), J0 and J1 (T-1, m, n), Js (T-1, m, n_shared)."""
+        T1 = self.T - 1
+        self.H[0, :T1] += J0.mT @ J0
+        self.H[0, 1:] += J1.mT @ J1
+        self.H[1, :T1] += J1.mT @ J0
+        self.g[:T1] += (J0.mT @ r[..., None])[..., 0]
+        self.g[1:] += (J1.mT @ r[..., None])[..., 0]
+        self.B[:T1] += J0.mT @ Js
+        self.B[1:] += J1.mT @ Js
+        self.S += torch.einsum("tma,tmb->ab", Js, Js)
+        self.gs += torch.einsum("tma,tm->a", Js, r)
+
+    def add_stencil(self, r: Tensor, C: list[Tensor], columns: slice) -> None:
+        """Residuals r (T-k, m) whose Jacobian on frame t + i is C[i] (T-k, m, m) on the unknowns ``columns``."""
+        rows = self.T - len(C) + 1
+        for i, Ci in enumerate(C):
+            self.g[i : i + rows, columns] += (Ci.mT @ r[..., None])[..., 0]
+            for j in range(i + 1):
+                self.H[i - j, j : j + rows, columns, columns] += Ci.mT @ C[j]
+
+    def add_diagonal_stencil(self, r: Tensor, C: list[Tensor], columns: Tensor) -> None:
+        """As ``add_stencil`` where each unknown is coupled to itself alone: r and C[i] (T-k, m)."""
+        rows = self.T - len(C) + 1
+        for i, Ci in enumerate(C):
+            self.g[i : i + rows, columns] += Ci * r
+            for j in range(i + 1):
+                self.H[i - j, j : j + rows, columns, columns] += Ci * C[j]
+
+    def add_shared(self, r: Tensor, J: Tensor) -> None:
+        """Residuals of the shared unknowns alone: r (m), J (m, n_shared)."""
+        self.S += J.T @ J
+        self.gs += J.T @ r
+
+    def solve(self, damping: float, free: Tensor) -> tuple[Tensor, Tensor]:
+        """Levenberg-Marquardt step dx (T, n), ds (n_shared); ``free`` (n_shared) bool says which shared ones may move.
+
+        Raises numpy.linalg.LinAlgError if the damped matrix is not positive definite.
+        """
+        factor = self._factor(damping)
+        B = self.B[..., free].reshape(self.T * self.n, -1).numpy()
+        g = self.g.reshape(-1).numpy()
+        HB = cho_solve_banded(factor, np.column_stack([B, g]), check_finite=False)
+        X, y = HB[:, :-1], HB[:, -1]
+        S = self.S[free][:, free].numpy()
+        S = S + damping * np.diag(np.diag(S)) - B.T @ X
+        ds = -np.linalg.solve(S, self.gs[free].numpy() - B.T @ y) if S.size else np.zeros(0)
+        dx = -(y + X @ ds)
+        shared = torch.zeros(self.n_shared, dtype=torch.float64)
+        shared[free] = torch.from_numpy(ds)
+        return torch.from_numpy(dx).reshape(self.T, self.n), shared
+
+    def _factor(self, damping: float) -> tuple[np.ndarray, bool]:
+        """Banded Cholesky factor of H + damping * diag(H), in LAPACK's lower band storage."""
+        width, n = self.H.shape[0], self.n
+        band = np.zeros((width * n, self.T, n))
+        H = self.H.numpy()
+        for d in range(width):
+            rows, r, c = _band_index(n, d)
+            band[rows, : self.T - d, c] = H[d, : self.T - d, r, c]
+        band[0] *= 1 + damping
+        return cholesky_banded(band.reshape(width * n, -1), lower=True, overwrite_ab=True, check_finite=False), True
+
+
+@cache
+def _band_index(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where entry (r, c) of block d goes: band row d n + r - c (those at or below the diagonal)."""
+    r, c = np.divmod(np.arange(n * n), n)
+    below = d * n + r - c >= 0
+    return (d * n + r - c)[below], r[below], c[below]

@@ -1,0 +1,157 @@
+"""A first guess: which way the person faces, how far away, roughly which pose."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain
+from physpose.errors import NoPersonError
+from physpose.estimation.state import State
+from physpose.skeleton.model import KeypointSet
+from physpose.spatial import matrix_to_quat
+from physpose.types import Array, Keypoints2D
+
+LEVEL_CAMERA = torch.tensor([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]], dtype=torch.float64)  # looks along world x
+TRUNK = {
+    "shoulder_r": ("right_shoulder", "RShoulder"),
+    "shoulder_l": ("left_shoulder", "LShoulder"),
+    "hip_r": ("right_hip", "RHip"),
+    "hip_l": ("left_hip", "LHip"),
+}
+
+
+def trunk_index(names: tuple[str, ...]) -> dict[str, int]:
+    """Where shoulders and hips are in a keypoint set's names."""
+    lower = [n.lower() for n in names]
+    found = {
+        k: next((lower.index(n.lower()) for n in options if n.lower() in lower), None) for k, options in TRUNK.items()
+    }
+    missing = [k for k, i in found.items() if i is None]
+    if missing:
+        raise NoPersonError(f"the keypoint set has no {', '.join(missing)}; shoulders and hips are needed to start")
+    return {k: i for k, i in found.items() if i is not None}
+
+
+def viewing_rotation(kp: Keypoints2D, focal: float, principal_point: Array) -> Array:
+    """R (T, 3, 3) that turns the optical axis onto the ray to the person.
+
+    Detectors that look at a crop around the person give 3D as if the camera looked straight at it.
+    """
+    seen = np.isfinite(kp.uv[0, ..., 0])
+    count = np.maximum(seen.sum(1, keepdims=True), 1)
+    centre = np.where(seen[..., None], kp.uv[0], 0.0).sum(1) / count
+    ray = np.column_stack([(centre - principal_point) / focal, np.ones(len(centre))])
+    ray[~seen.any(1)] = (0, 0, 1)
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    z = np.array([0.0, 0, 1])
+    v, c = np.cross(z, ray), ray[:, 2]
+    K = np.zeros((len(ray), 3, 3))
+    K[:, 0, 1], K[:, 0, 2], K[:, 1, 0] = -v[:, 2], v[:, 1], v[:, 2]
+    K[:, 1, 2], K[:, 2, 0], K[:, 2, 1] = -v[:, 0], -v[:, 1], v[:, 0]
+    # rotation between two unit vectors: 1 + [v]x + [v]x^2 / (1 + c)
+    return np.eye(3) + K + K @ K / (1 + c)[:, None, None]
+
+
+def facing_from_landmarks(landmarks: Array, names: tuple[str, ...]) -> Array:
+    """R_world_pelvis (T, 3, 3) for a level camera, from detector landmarks (T, K, 3) in camera axes; NaN where unseen."""
+    i = trunk_index(names)
+    world = landmarks @ LEVEL_CAMERA.numpy()  # camera -> world
+    right = world[:, i["hip_r"]] - world[:, i["hip_l"]] + world[:, i["shoulder_r"]] - world[:, i["shoulder_l"]]
+    up = world[:, i["shoulder_r"]] + world[:, i["shoulder_l"]] - world[:, i["hip_r"]] - world[:, i["hip_l"]]
+    return _frame(up, right)
+
+
+def _frame(up: Array, right: Array) -> Array:
+    y = up / np.linalg.norm(up, axis=-1, keepdims=True)
+    x = np.cross(y, right)
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.stack([x, y, np.cross(x, y)], -1)
+
+
+def upright_facing(yaw: float, T: int) -> Array:
+    """R_world_pelvis (T, 3, 3) of someone standing who faces ``yaw`` [rad] from world x."""
+    x = np.tile([np.cos(yaw), np.sin(yaw), 0.0], (T, 1))
+    up = np.tile([0.0, 0, 1], (T, 1))
+    return np.stack([x, up, np.cross(x, up)], -1)
+
+
+def place(p_camera: Array, uv: Array, weight: Array, focal: float, principal_point: Array) -> Array:
+    """Translation (T, 3) [m, camera axes] that makes points (T, K, 3) project to uv (T, K, 2): linear least squares.
+
+    (x + t_x) f = (u - c_x) (z + t_z), and the same for y. NaN where fewer than four points are seen.
+    """
+    w = np.where(np.isfinite(uv[..., 0]), weight, 0.0)
+    m = np.where(w[..., None] > 0, uv - principal_point, 0.0)
+    one, zero = np.ones_like(w), np.zeros_like(w)
+    Ax = np.stack([focal * one, zero, -m[..., 0]], -1)
+    Ay = np.stack([zero, focal * one, -m[..., 1]], -1)
+    bx = m[..., 0] * p_camera[..., 2] - focal * p_camera[..., 0]
+    by = m[..., 1] * p_camera[..., 2] - focal * p_camera[..., 1]
+    A, b = np.concatenate([Ax, Ay], 1), np.concatenate([bx, by], 1)
+    w2 = np.concatenate([w, w], 1)[..., None]
+    N, y = (A * w2).swapaxes(1, 2) @ A, (A * w2).swapaxes(1, 2) @ b[..., None]
+    enough = (w > 0).sum(1) >= 4
+    t = np.full((len(uv), 3), np.nan)
+    t[enough] = np.linalg.solve(N[enough], y[enough])[..., 0]
+    t[~(t[:, 2] > 0.3)] = np.nan  # behind or inside the camera
+    return t
+
+
+def fill(time: Array, x: Array) -> Array:
+    """Rows of x (T, ...) that hold NaN, interpolated in time (held at the ends)."""
+    flat = x.reshape(len(x), -1)
+    good = np.isfinite(flat).all(1)
+    if not good.any():
+        raise NoPersonError("in no frame are enough keypoints seen to place the person (4 are needed)")
+    return np.column_stack([np.interp(time, time[good], c[good]) for c in flat.T]).reshape(x.shape)
+
+
+def smooth_median(x: Array, half: int = 2) -> Array:
+    """Running median over 2 half + 1 frames of x (T, d): a single wild frame does not pull its neighbours."""
+    padded = np.pad(x, ((half, half), (0, 0)), mode="edge")
+    return np.median(np.stack([padded[i : i + len(x)] for i in range(2 * half + 1)]), axis=0)
+
+
+def first_state(
+    chain: KinematicChain,
+    keypoint_set: KeypointSet,
+    kp: Keypoints2D,
+    R_world_pelvis: Array,
+    posture: Array,
+    log_focal: float,
+    principal_point: Array,
+    camera_height: float,
+) -> State:
+    """Standing posture (n_coordinates,) turned by R_world_pelvis (T, 3, 3), placed so that it projects where seen."""
+    T = kp.n_frames
+    q = torch.zeros(T, chain.nq, dtype=torch.float64)
+    q[:, 3:7] = matrix_to_quat(torch.as_tensor(_nearest_rotations(fill(kp.time, R_world_pelvis))))
+    q[:, 7:] = torch.as_tensor(posture)
+    points = chain.points(keypoint_set.points)
+    p = chain.locate(chain.fk(q), points).numpy() @ LEVEL_CAMERA.numpy().T
+    weight = np.where(np.isfinite(kp.confidence[0]), kp.confidence[0], 0.0)
+    t = place(p, kp.uv[0], weight, float(np.exp(log_focal)), principal_point)
+    t = smooth_median(fill(kp.time, t))
+    q[:, :3] = torch.as_tensor(t) @ LEVEL_CAMERA
+    q[:, 2] += camera_height
+    return State(
+        q,
+        torch.zeros(len(chain.log_scales), dtype=torch.float64),
+        LEVEL_CAMERA.clone(),
+        torch.tensor(camera_height, dtype=torch.float64),
+        torch.tensor(log_focal, dtype=torch.float64),
+    )
+
+
+def _nearest_rotations(R: Array) -> Array:
+    U, _, Vt = np.linalg.svd(R)
+    d = np.sign(np.linalg.det(U @ Vt))
+    U[..., -1] *= d[:, None]
+    return U @ Vt
+
+
+def to_double(x: Array) -> Tensor:
+    """Array to float64 tensor."""
+    return torch.as_tensor(np.asarray(x, dtype=np.float64))

@@ -1,0 +1,90 @@
+"""The unknowns of a fit, how a step moves them, and the kinematics all terms share.
+
+Per frame (n = nv): pelvis position in the world (3), pelvis rotation in the pelvis frame (3), coordinates.
+Shared: log bone scales, camera pitch and roll (about the camera's own x and z), camera height, log focal length.
+The camera stands above the world's origin and its heading is fixed: the subject's place is relative to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from physpose.chain import Frames, KinematicChain, Points
+from physpose.spatial import matvec, quat_exp, quat_mul, so3_exp
+
+N_CAMERA = 4  # pitch, roll, height, log focal
+PITCH_ROLL, HEIGHT, FOCAL = slice(-4, -2), -2, -1
+
+
+@dataclass(frozen=True)
+class State:
+    """Values of all unknowns."""
+
+    q: Tensor  # (T, nq)
+    log_scales: Tensor  # (G,)
+    R_camera_world: Tensor  # (3, 3)
+    height: Tensor  # () camera above the floor [m]
+    log_focal: Tensor  # () log of the focal length [px]
+
+    @property
+    def n_shared(self) -> int:
+        return self.log_scales.shape[0] + N_CAMERA
+
+    def stepped(self, dx: Tensor, ds: Tensor) -> State:
+        """The state after a step dx (T, nv) of the frames and ds (n_shared) of the shared unknowns."""
+        p = self.q[:, :3] + dx[:, :3]
+        quat = quat_mul(self.q[:, 3:7], quat_exp(dx[:, 3:6]))
+        quat = quat / quat.norm(dim=-1, keepdim=True)
+        turn = torch.stack([ds[-4], torch.zeros_like(ds[-4]), ds[-3]])
+        return State(
+            torch.cat([p, quat, self.q[:, 7:] + dx[:, 6:]], -1),
+            self.log_scales + ds[:-N_CAMERA],
+            so3_exp(turn) @ self.R_camera_world,
+            self.height + ds[HEIGHT],
+            self.log_focal + ds[FOCAL],
+        )
+
+    def frames(self, keep: slice | Tensor) -> State:
+        return replace(self, q=self.q[keep])
+
+
+class Kinematics:
+    """Poses, points and their Jacobians for one state; computed once, read by every term."""
+
+    def __init__(self, chain: KinematicChain, state: State, points: Points, jacobians: bool = True):
+        self.frames: Frames = chain.fk(state.q, state.log_scales)
+        self.points: Tensor = chain.locate(self.frames, points, state.log_scales)  # (T, K, 3), world
+        self.R_pelvis = self.frames.R[:, 0]
+        if jacobians:
+            J = chain.point_jacobian(self.frames, points, self.points)
+            # the pelvis' position is a world vector here
+            J[..., :3] = torch.eye(3, dtype=J.dtype)
+            self.J: Tensor = J  # (T, K, 3, nv)
+            Js = chain.scale_jacobian(self.frames, points, state.log_scales)
+            self.Js = torch.cat([Js, Js.new_zeros(*Js.shape[:-1], N_CAMERA)], -1)  # (T, K, 3, n_shared)
+
+    def camera_points(self, state: State, index: slice) -> Tensor:
+        """The points ``index`` in camera axes (T, k, 3) [m]."""
+        p = self.points[:, index].clone()
+        p[..., 2] -= state.height
+        return matvec(state.R_camera_world, p)
+
+
+def blend(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+    """Poses between a and b (T, nq) at weight w (T, 1); quaternions by normalised interpolation."""
+    sign = torch.where((a[:, 3:7] * b[:, 3:7]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    b = torch.cat([b[:, :3], sign * b[:, 3:7], b[:, 7:]], -1)
+    q = a + w * (b - a)
+    return torch.cat([q[:, :3], q[:, 3:7] / q[:, 3:7].norm(dim=-1, keepdim=True), q[:, 7:]], -1)
+
+
+def resample(q: Tensor, time: Tensor, new_time: Tensor) -> Tensor:
+    """Poses (T, nq) at ``time`` interpolated to ``new_time``; held constant outside."""
+    if len(time) == 1:
+        return q.expand(len(new_time), -1).clone()
+    i = torch.searchsorted(time, new_time).clamp(1, len(time) - 1)
+    w = ((new_time - time[i - 1]) / (time[i] - time[i - 1])).clamp(0, 1)
+    return blend(q[i - 1], q[i], w[:, None])

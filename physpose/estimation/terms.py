@@ -1,0 +1,339 @@
+"""The terms of the maximum-a-posteriori problem. Each knows its cost and adds its normal equations; the solver sums.
+
+Residuals are whitened: divided by a standard deviation, and, where errors last (a detector is wrong in the same way
+for several frames), weighted by dt / correlation time, so that the answer does not depend on the frame rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain
+from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.state import FOCAL, HEIGHT, PITCH_ROLL, Kinematics, State
+from physpose.spatial import quat_conj, quat_log, quat_mul, quat_to_matrix, skew, so3_right_jacobian_inverse
+
+
+class Term(Protocol):
+    """One addend of the objective."""
+
+    name: str
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        """Half the (robust) sum of squared whitened residuals, a scalar."""
+        ...
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        """Add J'J and J'r, linearised at ``state``."""
+        ...
+
+
+def robust(r2: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Cauchy loss rho(r^2) = s^2 log(1 + r^2/s^2) and its weight d rho / d r^2."""
+    return scale**2 * torch.log1p(r2 / scale**2), 1 / (1 + r2 / scale**2)
+
+
+@dataclass
+class Reprojection:
+    """Detected 2D keypoints against the projected body points, robust, weighted by confidence."""
+
+    uv: Tensor  # (T, K, 2) [px]; NaN where not seen
+    weight: Tensor  # (T, K) [1/px^2]: 0 where not seen, else confidence, spread and time weight
+    principal_point: Tensor  # (2,) [px]
+    index: slice  # of the keypoints in the kinematics' points
+    time_weight: Tensor  # (T,) the part of ``weight`` that is dt / correlation time
+    robust_scale: float = 2.0
+    name: str = "reprojection"
+
+    def __post_init__(self) -> None:
+        self.uv = torch.where(self.weight[..., None] > 0, self.uv, 0.0)
+
+    def _residual(self, state: State, kin: Kinematics) -> tuple[Tensor, Tensor, Tensor]:
+        p = kin.camera_points(state, self.index)
+        z = p[..., 2].clamp(min=0.1)
+        r = state.log_focal.exp() * p[..., :2] / z[..., None] + self.principal_point - self.uv
+        return r, p, z
+
+    def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        loss, _ = self._robust(self._residual(state, kin)[0])
+        return 0.5 * (self.time_weight[:, None] * loss).sum()
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        r, p, z = self._residual(state, kin)
+        w = self.weight * self._robust(r)[1]
+        P = self._projection_jacobian(p, z, state) * w.sqrt()[..., None, None]
+        R = state.R_camera_world
+        T = r.shape[0]
+        J = (P @ R) @ kin.J[:, self.index]
+        Js = (P @ R) @ kin.Js[:, self.index]
+        turn = -skew(p)  # phi x p for a small turn phi of the camera
+        Js[..., PITCH_ROLL] = P @ turn[..., [0, 2]]
+        Js[..., HEIGHT] = -(P @ R[:, 2])
+        Js[..., FOCAL] = (r + self.uv - self.principal_point) * w.sqrt()[..., None]
+        system.add_frame(
+            (r * w.sqrt()[..., None]).reshape(T, -1), J.reshape(T, -1, J.shape[-1]), Js.reshape(T, -1, Js.shape[-1])
+        )
+
+    @staticmethod
+    def _projection_jacobian(p: Tensor, z: Tensor, state: State) -> Tensor:
+        """d(uv)/d(p_camera) (T, K, 2, 3)."""
+        f, zero = state.log_focal.exp(), torch.zeros_like(z)
+        rows = [f / z, zero, -f * p[..., 0] / z**2, zero, f / z, -f * p[..., 1] / z**2]
+        return torch.stack(rows, -1).unflatten(-1, (2, 3))
+
+
+@dataclass
+class Depth:
+    """Weak prior from the detector's own 3D: depth of each keypoint relative to a parent keypoint."""
+
+    offset: Tensor  # (T, E, 3) [m], detector's vector from parent to child keypoint, camera axes
+    weight: Tensor  # (T, E, 3) 1/m^2 per camera axis
+    child: Tensor  # (E,) index in the kinematics' points
+    parent: Tensor  # (E,)
+    robust_scale: float = 2.0
+    time_weight: Tensor = field(default_factory=lambda: torch.ones(1))
+    name: str = "depth"
+
+    def _residual(self, state: State, kin: Kinematics) -> tuple[Tensor, Tensor]:
+        d = kin.points[:, self.child] - kin.points[:, self.parent]
+        r = d @ state.R_camera_world.T - self.offset
+        return r, (r**2 * self.weight).sum(-1) / self.time_weight[:, None]
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        _, r2 = self._residual(state, kin)
+        return 0.5 * (self.time_weight[:, None] * robust(r2, self.robust_scale)[0]).sum()
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        r, r2 = self._residual(state, kin)
+        w = (self.weight * robust(r2, self.robust_scale)[1][..., None]).sqrt()
+        R, T = state.R_camera_world, r.shape[0]
+        J = w[..., None] * (R @ (kin.J[:, self.child] - kin.J[:, self.parent]))
+        Js = w[..., None] * (R @ (kin.Js[:, self.child] - kin.Js[:, self.parent]))
+        Js[..., PITCH_ROLL] = w[..., None] * -skew(r + self.offset)[..., [0, 2]]
+        system.add_frame((w * r).reshape(T, -1), J.reshape(T, -1, J.shape[-1]), Js.reshape(T, -1, Js.shape[-1]))
+
+
+@dataclass
+class Limits:
+    """Soft joint ranges (APRS eq. 29, one-sided): zero inside."""
+
+    chain: KinematicChain
+    weight: Tensor  # (T, 1) 1/rad^2
+    margin: float = 0.0  # [rad] the barrier starts this far inside the range
+    name: str = "limits"
+
+    def _residual(self, state: State) -> Tensor:
+        x, limits = state.q[:, 7:], self.chain.limits
+        return torch.relu(x - limits[:, 1] + self.margin) - torch.relu(limits[:, 0] + self.margin - x)
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        return 0.5 * (self.weight * self._residual(state) ** 2).sum()
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        r = self._residual(state)
+        columns = torch.arange(6, state.q.shape[1] - 1)
+        active = self.weight.sqrt() * (r != 0)
+        system.add_diagonal_stencil(active * r, [active.expand_as(r)], columns)
+
+
+@dataclass
+class Posture:
+    """What people mostly do: coordinates near a resting posture, pelvis near upright. Weak."""
+
+    mean: Tensor  # (n_coordinates,)
+    weight: Tensor  # (T, n_coordinates) 1/rad^2
+    upright_weight: Tensor  # (T, 2) of the pelvis' tilt and list
+    name: str = "posture"
+
+    def _residual(self, state: State, kin: Kinematics) -> tuple[Tensor, Tensor]:
+        up = kin.R_pelvis[:, 2, :]  # world z in pelvis axes; (0, 1, 0) when upright
+        return state.q[:, 7:] - self.mean, up
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        r, up = self._residual(state, kin)
+        return 0.5 * ((self.weight * r**2).sum() + (self.upright_weight * up[:, [0, 2]] ** 2).sum())
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        r, up = self._residual(state, kin)
+        w = self.weight.sqrt()
+        system.add_diagonal_stencil(w * r, [w], torch.arange(6, 6 + r.shape[1]))
+        # exp(-d) up = up + up x d
+        w = self.upright_weight.sqrt()
+        J = w[..., None] * skew(up)[:, [0, 2]]
+        system.add_stencil(w * up[:, [0, 2]], [J], slice(3, 6))
+
+
+@dataclass
+class Smoothness:
+    """White jerk (or acceleration): the temporal term (APRS eq. 27, with real time stamps and on the manifold)."""
+
+    time: Tensor  # (T,) [s]
+    sigma: Tensor  # (nv,) [m/s^3.sqrt(s)...]: square root of the spectral density of the highest derivative
+    order: int = 3
+    name: str = "smoothness"
+
+    def __post_init__(self) -> None:
+        dt = self.time.diff()
+        D = torch.diag(1 / dt)  # increments -> velocities
+        mid = (self.time[1:] + self.time[:-1]) / 2
+        for _ in range(self.order - 1):
+            step = mid.diff()
+            D = (D[1:] - D[:-1]) / step[:, None]
+            mid = (mid[1:] + mid[:-1]) / 2
+        rows = torch.arange(D.shape[0])
+        # the mean over an interval h of white noise of density s^2 has variance s^2 / h
+        h = torch.full_like(mid, float(dt.median()))
+        self._coefficients = [
+            D[rows, rows + i] * h.sqrt() for i in range(self.order)
+        ]  # on increments m .. m + order - 1
+
+    def _increments(self, state: State) -> tuple[Tensor, Tensor]:
+        q = state.q
+        turn = quat_log(quat_mul(quat_conj(q[:-1, 3:7]), q[1:, 3:7]))
+        return torch.cat([q[1:, :3] - q[:-1, :3], turn, q[1:, 7:] - q[:-1, 7:]], -1), turn
+
+    def _residual(self, increments: Tensor) -> Tensor:
+        rows = self._coefficients[0].shape[0]
+        return sum(c[:, None] * increments[i : i + rows] for i, c in enumerate(self._coefficients)) / self.sigma  # type: ignore[return-value]
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        if len(self.time) <= self.order:
+            return state.q.new_zeros(())
+        return 0.5 * (self._residual(self._increments(state)[0]) ** 2).sum()
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        if len(self.time) <= self.order:
+            return
+        increments, turn = self._increments(state)
+        r = self._residual(increments)
+        c = [torch.zeros_like(self._coefficients[0]), *self._coefficients, torch.zeros_like(self._coefficients[0])]
+        straight = torch.tensor([0, 1, 2, *range(6, r.shape[1])])
+        # increment k = x_{k+1} - x_k, so frame m + i enters with c_{i-1} - c_i
+        C = [((a - b)[:, None] / self.sigma)[:, straight] for a, b in zip(c[:-1], c[1:], strict=True)]
+        system.add_diagonal_stencil(r[:, straight], C, straight)
+        # d log(R0' R1) = Jr^-1 (d1 - R1' R0 d0)
+        rows = len(c[0])
+        Jinv = so3_right_jacobian_inverse(turn)
+        J0 = -Jinv @ quat_to_matrix(turn_conj(state.q))
+        s = self.sigma[3:6, None]
+        zero = torch.zeros(rows, 3, 3, dtype=turn.dtype)
+        on_first = [c[i + 1][:, None, None] * J0[i : i + rows] for i in range(self.order)] + [zero]
+        on_second = [zero] + [c[i + 1][:, None, None] * Jinv[i : i + rows] for i in range(self.order)]
+        system.add_stencil(r[:, 3:6], [(a + b) / s for a, b in zip(on_first, on_second, strict=True)], slice(3, 6))
+
+
+def turn_conj(q: Tensor) -> Tensor:
+    """Quaternion of R1' R0 for neighbours of q (T, nq): (T-1, 4)."""
+    return quat_mul(quat_conj(q[1:, 3:7]), q[:-1, 3:7])
+
+
+@dataclass
+class Floor:
+    """Contact points in contact lie on the floor z = 0 and do not slide; none is below it."""
+
+    index: slice  # of the contact points in the kinematics' points
+    active: Tensor  # (T, C) 0..1: belief in contact
+    time: Tensor  # (T,) [s]
+    time_weight: Tensor  # (T,)
+    sigma_height: float = 0.02  # [m]
+    sigma_slip: float = 0.10  # [m/s]
+    sigma_depth: float = 0.02  # [m], of a point below the floor that is not in contact
+    name: str = "floor"
+
+    def _height(self, kin: Kinematics) -> tuple[Tensor, Tensor]:
+        z = kin.points[:, self.index, 2]
+        above = self.active / self.sigma_height**2
+        below = (z < 0) * (1 - self.active) / self.sigma_depth**2
+        return z, ((above + below) * self.time_weight[:, None]).sqrt()
+
+    def _slip(self, kin: Kinematics) -> tuple[Tensor, Tensor]:
+        p = kin.points[:, self.index]
+        dt = self.time.diff()[:, None, None]
+        both = torch.minimum(self.active[1:], self.active[:-1])
+        w = (both * self.time_weight[1:, None]).sqrt() / self.sigma_slip
+        return (p[1:] - p[:-1]) / dt, w[..., None]
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        z, w = self._height(kin)
+        slip, w_slip = self._slip(kin)
+        return 0.5 * (((w * z) ** 2).sum() + ((w_slip * slip) ** 2).sum())
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        z, w = self._height(kin)
+        J, Js = kin.J[:, self.index], kin.Js[:, self.index]
+        system.add_frame(w * z, w[..., None] * J[:, :, 2], w[..., None] * Js[:, :, 2])
+        if len(self.time) < 2:
+            return
+        slip, w_slip = self._slip(kin)
+        k = (w_slip / self.time.diff()[:, None, None])[..., None]
+        T1 = slip.shape[0]
+        flat = lambda x: x.reshape(T1, -1, x.shape[-1])  # noqa: E731
+        system.add_pair(
+            (w_slip * slip).reshape(T1, -1), flat(-k * J[:-1]), flat(k * J[1:]), flat(k * (Js[1:] - Js[:-1]))
+        )
+
+
+@dataclass
+class SharedPrior:
+    """Priors of the shared unknowns: bone scales, stature, camera attitude and height, focal length."""
+
+    scale_sigma: Tensor  # (G,) of log scales
+    stature_gradient: Tensor  # (G,) d(log stature)/d(log scale) at unit scale
+    stature_sigma: float  # of log stature
+    height: tuple[float, float]  # mean, sigma of the camera's height [m]
+    tilt_sigma: tuple[float, float]  # pitch, roll [rad]
+    log_focal: tuple[float, float]  # mean, sigma
+    name: str = "body and camera"
+
+    def _residual(self, state: State) -> tuple[Tensor, Tensor]:
+        s, R = state.log_scales, state.R_camera_world
+        G, n = s.shape[0], state.n_shared
+        # world z seen by the camera is (roll, -1, pitch) for a level one
+        up = R[:, 2]
+        w = self._tilt_weight(up)
+        r = torch.cat(
+            [
+                s / self.scale_sigma,
+                (self.stature_gradient @ s / self.stature_sigma)[None],
+                torch.stack(
+                    [
+                        -w[0] * up[2] / self.tilt_sigma[0],
+                        w[1] * up[0] / self.tilt_sigma[1],
+                        (state.height - self.height[0]) / self.height[1],
+                        (state.log_focal - self.log_focal[0]) / self.log_focal[1],
+                    ]
+                ),
+            ]
+        )
+        J = torch.zeros(G + 5, n, dtype=s.dtype)
+        J[:G, :G] = torch.diag(1 / self.scale_sigma)
+        J[G, :G] = self.stature_gradient / self.stature_sigma
+        turn = -skew(up)[:, [0, 2]]  # d up = phi x up
+        J[G + 1, PITCH_ROLL] = -w[0] * turn[2] / self.tilt_sigma[0]
+        J[G + 2, PITCH_ROLL] = w[1] * turn[0] / self.tilt_sigma[1]
+        J[G + 3, HEIGHT] = 1 / self.height[1]
+        J[G + 4, FOCAL] = 1 / self.log_focal[1]
+        return r, J
+
+    def _tilt(self, up: Tensor) -> Tensor:
+        return torch.stack([up[2] / self.tilt_sigma[0], up[0] / self.tilt_sigma[1]])
+
+    def _tilt_weight(self, up: Tensor) -> Tensor:
+        # most cameras stand level, some are tilted on purpose: heavy tails
+        return robust(self._tilt(up) ** 2, 1.0)[1].sqrt()
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        r = self._residual(state)[0]
+        G, up = state.log_scales.shape[0], state.R_camera_world[:, 2]
+        quadratic = (r[: G + 1] ** 2).sum() + (r[G + 3 :] ** 2).sum()
+        return 0.5 * (quadratic + robust(self._tilt(up) ** 2, 1.0)[0].sum())
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        system.add_shared(*self._residual(state))

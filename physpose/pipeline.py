@@ -1,0 +1,219 @@
+"""``fit``: observations in, the most probable motion of a physical skeleton out. One call a line."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from physpose.chain import KinematicChain
+from physpose.dynamics.pinocchio_backend import PinocchioModel
+from physpose.errors import InputError
+from physpose.estimation.derivatives import derivatives
+from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
+from physpose.estimation.settings import EstimationSettings
+from physpose.estimation.trajectory import CameraPrior, Trajectory, fit_trajectory
+from physpose.io.camera import camera_from, focal_prior
+from physpose.progress import SILENT, Progress, Stage
+from physpose.result import FitResult
+from physpose.skeleton import load_skeleton
+from physpose.skeleton.model import Skeleton
+from physpose.sources import Observations, observe
+from physpose.types import Array, Assumption, Camera, Contacts, Energy, FitStatus, Motion
+
+EARTH = (0.0, 0.0, -9.81)
+CONTACT_THRESHOLD = 0.5  # of the belief
+
+
+def fit(
+    source: Any,
+    skeleton: str | Path | Skeleton = "adult",
+    *,
+    age: float | None = None,
+    sex: str | None = None,
+    height: float | None = None,
+    mass: float | None = None,
+    camera: Any = None,
+    person: int | None = None,
+    detector: str = "mediapipe",
+    keypoint_set: str | None = None,
+    fps: float | None = None,
+    gravity: tuple[float, float, float] = EARTH,
+    settings: EstimationSettings | None = None,
+    progress: Progress | None = None,
+) -> FitResult:
+    """The most probable motion of a physical skeleton, with its dynamics, from observations of a person.
+
+    Args:
+        source: a video path; a keypoint file or folder (OpenPose, AlphaPose, COCO results, MMPose JSON); an array
+            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``.
+        skeleton: "adult", "child", "infant", a YAML path, or a loaded ``Skeleton``.
+        age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
+            tables and reported in ``result.assumptions``.
+        camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones.
+        person: index of the person to fit; None: the one seen longest and largest (reported).
+        detector: for videos, "mediapipe" or "rtmlib".
+        keypoint_set: of arrays and of files that do not tell.
+        fps: frames per second of keypoint files and arrays; videos carry time stamps.
+        gravity: (3,) [m/s^2] in the result's world, z up.
+        settings: the estimator's numbers.
+        progress: receives stages; None is silent.
+
+    Raises:
+        PhysposeError (a ValueError): says what was given and what is possible.
+    """
+    progress, watch = progress or SILENT, _Watch()
+    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
+        skeleton, age=age, sex=sex, height=height, mass=mass
+    )  # fmt: skip
+    given_size = camera.image_size if isinstance(camera, Camera) else None
+    with watch("detection"):
+        seen = observe(
+            source, person=person, detector=detector, keypoint_set=keypoint_set, fps=fps, image_size=given_size,
+            progress=progress,
+        )  # fmt: skip
+    prior, camera_assumption = camera_prior(camera, seen)
+    with watch("estimation"), progress.stage("estimate motion", 100) as stage, _one_thread():
+        height_known = isinstance(skeleton, Skeleton) or height is not None
+        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage))
+    with watch("dynamics"), progress.stage("inverse dynamics"):
+        motion = motion_with_dynamics(trajectory, seen.keypoints.time, np.asarray(gravity, float))
+    return _result(motion, trajectory, seen, body, camera_assumption, np.asarray(gravity, float), watch.seconds)
+
+
+def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
+    """What is known of the camera before the fit, and the line for the table of assumptions."""
+    size = seen.keypoints.image_size
+    if camera is not None:
+        known, _ = camera_from(camera, size)
+        prior = CameraPrior(
+            image_size=known.image_size, focal=known.focal, sigma_log_focal=0.0, principal_point=known.principal_point
+        )
+        return prior, Assumption(what="focal length", value=f"{known.focal:.0f} px", source="given")
+    if size is None:
+        raise InputError("the keypoints do not tell the image size; give camera= with image_size and focal")
+    focal, sigma, source = focal_prior(size, seen.metadata)
+    prior = CameraPrior(image_size=size, focal=focal, sigma_log_focal=sigma, principal_point=(size[0] / 2, size[1] / 2))
+    return prior, Assumption(what="focal length prior", value=f"{focal:.0f} px +- {100 * sigma:.0f} %", source=source)
+
+
+def motion_with_dynamics(trajectory: Trajectory, time: Array, gravity: Array) -> Motion:
+    """Velocities, contact forces, torques, momentum and energy of a trajectory."""
+    skeleton, q = trajectory.skeleton, trajectory.q
+    v, a = derivatives(KinematicChain(skeleton), time, q)
+    model = PinocchioModel(skeleton)
+    positions, rotations = model.forward_kinematics(q)
+    contacts = _contacts(trajectory, model, positions, rotations, v, a, gravity)
+    tau = model.inverse_dynamics(q, v, a, gravity, _body_wrenches(skeleton, contacts, positions, rotations))
+    kinetic, potential = model.energy(q, v, gravity)
+    return Motion(
+        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations, com=model.com(q),
+        contacts=contacts, momentum=model.centroidal_momentum(q, v),
+        energy=Energy(kinetic=kinetic, potential=potential), power=tau * v,
+    )  # fmt: skip
+
+
+def _contacts(
+    trajectory: Trajectory,
+    model: PinocchioModel,
+    positions: Array,
+    rotations: Array,
+    v: Array,
+    a: Array,
+    gravity: Array,
+) -> Contacts:
+    skeleton = trajectory.skeleton
+    active = trajectory.contact > CONTACT_THRESHOLD
+    root = model.inverse_dynamics(trajectory.q, v, a, gravity)[:, :6]
+    force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
+    wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
+    weight = skeleton.mass * float(np.linalg.norm(gravity))
+    points = _contact_positions(skeleton, positions, rotations)
+    stature = skeleton.subject.height if skeleton.subject else 1.7
+    split = split_root_wrench(wrench, points, active, weight or skeleton.mass * 9.81, stature)
+    names = tuple(p.name for p in skeleton.contact_points)
+    return Contacts(points=names, active=active, force=split, method=METHOD.format(mu=FRICTION))
+
+
+def _contact_positions(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
+    """(T, C, 3) [m], world."""
+    index = [skeleton.body_index(p.body) for p in skeleton.contact_points]
+    offset = np.array([p.offset for p in skeleton.contact_points])
+    return positions[:, index] + (rotations[:, index] @ offset[..., None])[..., 0]
+
+
+def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rotations: Array) -> dict[str, Array]:
+    """Contact forces as wrenches (T, 6) on their bodies: force and moment about the body's origin, world axes."""
+    points = _contact_positions(skeleton, positions, rotations)
+    wrenches: dict[str, Array] = {}
+    for c, point in enumerate(skeleton.contact_points):
+        arm = points[:, c] - positions[:, skeleton.body_index(point.body)]
+        wrench = np.concatenate([contacts.force[:, c], np.cross(arm, contacts.force[:, c])], 1)
+        wrenches[point.body] = wrenches.get(point.body, 0.0) + wrench
+    return wrenches
+
+
+def _result(
+    motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton, camera: Assumption, gravity: Array,
+    seconds: dict[str, float],
+) -> FitResult:  # fmt: skip
+    solution = trajectory.solution
+    assumptions = (
+        *body.assumptions,
+        Assumption(what="person", value=seen.choice, source="given" if "given" in seen.choice else "default choice"),
+        camera,
+        Assumption(what="focal length", value=f"{trajectory.camera.focal:.0f} px", source="estimated"),
+        Assumption(what="camera height", value=f"{trajectory.camera.position[2]:.2f} m", source="estimated"),
+    )
+    warnings = (*body.warnings, *seen.warnings)
+    if len(motion.time) == 1:
+        warnings += ("one frame only: the person is taken to be at rest, torques are static",)
+    if not solution.converged:
+        warnings += (f"the estimate had not settled after {solution.iterations} iterations",)
+    return FitResult(
+        **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
+        skeleton=trajectory.skeleton,
+        source=str(seen.video or seen.name),
+        camera=trajectory.camera,
+        keypoints=seen.keypoints,
+        assumptions=assumptions,
+        warnings=warnings,
+        gravity=gravity,
+        status=FitStatus(
+            converged=solution.converged, iterations=solution.iterations, cost=solution.cost, seconds=seconds,
+            details={"term costs": solution.term_costs},
+        ),
+    )  # fmt: skip
+
+
+class _Watch:
+    """Wall time of named stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = clock.perf_counter()
+        yield
+        self.seconds[name] = clock.perf_counter() - start
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The estimator's tensors are small: with several threads torch is slower, on busy machines many times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fraction(stage: Stage) -> Any:
+    return lambda fraction: stage.update(100 * fraction, 100)

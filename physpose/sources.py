@@ -1,0 +1,117 @@
+"""Whatever the user points at becomes the 2D keypoints of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physpose.detectors import detect
+from physpose.detectors.tracking import choose_person, track
+from physpose.errors import InputError, NoPersonError
+from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
+from physpose.io.video import Video
+from physpose.progress import Progress
+from physpose.types import Keypoints2D
+
+KEYPOINT_SUFFIXES = (".json",)
+MIN_FRAMES_SEEN = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """What was seen of the one person to fit."""
+
+    keypoints: Keypoints2D  # P = 1, trimmed to the frames from the first to the last in which the person is seen
+    name: str  # of the source
+    video: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the video's container
+    choice: str = ""  # which person, of how many
+    warnings: tuple[str, ...] = ()
+
+
+def observe(
+    source: Any,
+    *,
+    person: int | None,
+    detector: str,
+    keypoint_set: str | None,
+    fps: float | None,
+    image_size: tuple[int, int] | None,
+    progress: Progress,
+) -> Observations:
+    """Keypoints of one person from a video, a keypoint file or folder, an array or ``Keypoints2D``."""
+    video: Video | None = None
+    if isinstance(source, Keypoints2D):
+        found, name = source, source.source
+    elif isinstance(source, (str, Path)):
+        path = Path(source)
+        name = path.name
+        if path.is_dir() or path.suffix.lower() in KEYPOINT_SUFFIXES:
+            found = read_keypoints(path, fps=fps, keypoint_set=keypoint_set, image_size=image_size)
+        else:
+            video = Video.open(path)
+            found = _detect(video, detector, progress)
+    elif isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
+        raise InputError(f"{len(source)} videos given; one camera at a time can be fitted: give one path")
+    else:
+        found, name = _from_array(source, keypoint_set, fps, image_size), "array"
+    return _one_person(found, person, name, video)
+
+
+def _detect(video: Video, detector: str, progress: Progress) -> Keypoints2D:
+    with progress.stage("detect keypoints", video.n_frames_hint) as stage:
+        return detect(video, detector, progress=lambda done, total: stage.update(done, total))
+
+
+def _from_array(
+    source: Any, keypoint_set: str | None, fps: float | None, image_size: tuple[int, int] | None
+) -> Keypoints2D:
+    try:
+        array = np.asarray(source, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"cannot fit a {type(source).__name__}; give a video path, a keypoint file or folder, or an array (T, K, 2|3)"
+        ) from None
+    if keypoint_set is None:
+        raise InputError("an array of keypoints needs keypoint_set=, e.g. 'coco17', 'blazepose33', 'openpose_body25'")
+    return keypoints_from_array(array, fps=fps, keypoint_set=keypoint_set, image_size=image_size)
+
+
+def _one_person(found: Keypoints2D, person: int | None, name: str, video: Video | None) -> Observations:
+    one, choice = choose_person(track(found), person)
+    trimmed, trim_warnings = _trim(one)
+    return Observations(
+        keypoints=trimmed,
+        name=name,
+        video=video.path if video else None,
+        metadata=dict(video.metadata) if video else {},
+        choice=choice,
+        warnings=(*(video.warnings if video else ()), *trim_warnings),
+    )
+
+
+def _trim(kp: Keypoints2D) -> tuple[Keypoints2D, tuple[str, ...]]:
+    """Drop frames before the person is first seen and after the last; report gaps in between."""
+    seen = (np.isfinite(kp.uv[0, ..., 0]) & (kp.confidence[0] > 0)).sum(1) >= 4
+    if not seen.any():
+        raise NoPersonError("in no frame are four or more keypoints of the person seen; try another clip or person=")
+    first, last = np.flatnonzero(seen)[[0, -1]]
+    warnings = []
+    if first > 0 or last < len(seen) - 1:
+        span = f"{kp.time[first]:.2f} s to {kp.time[last]:.2f} s"
+        warnings.append(f"the person is seen from {span} only; other frames are left out")
+    gap = longest_gap(kp.time[first : last + 1], seen[first : last + 1])
+    if gap > 0.25:
+        warnings.append(f"the person is not seen for up to {gap:.2f} s in between; the motion there is interpolated")
+    return replace(kp.frames(slice(first, last + 1))), tuple(warnings)
+
+
+def longest_gap(time: np.ndarray, seen: np.ndarray) -> float:
+    """Longest time [s] between two neighbouring seen frames that are not neighbours in ``time``."""
+    at = np.flatnonzero(seen)
+    skips = np.diff(at) > 1
+    return float(np.diff(time[at])[skips].max(initial=0.0))

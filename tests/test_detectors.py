@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 
 from physpose import download as downloads
 from physpose.detectors import detect, mediapipe_pose, rtmlib_pose, weights
+from physpose.detectors.native_log import muted
 from physpose.detectors.tflite_metadata import bundle, with_normalization
 from physpose.download import DownloadError, cache_dir, download, wheel_member
 from physpose.errors import InputError, MissingPackageError, UnknownNameError
@@ -297,6 +299,18 @@ def test_no_frame_and_nobody(fake_landmarker):
     assert kp.uv.shape == (0, 1, 33, 2)
 
 
+def test_native_chatter_is_muted_and_the_rest_passes(capfd):
+    @muted(b"chatter")
+    def noisy():
+        os.write(2, b"some chatter\nan error\n")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        noisy()
+    os.write(2, b"after chatter")
+    assert capfd.readouterr().err == "an error\nafter chatter"
+
+
 def test_names_are_mediapipes_own():
     enum = pytest.importorskip("mediapipe.tasks.python.vision.pose_landmarker").PoseLandmark
     assert tuple(mark.name.lower() for mark in enum) == mediapipe_pose.NAMES
@@ -310,12 +324,13 @@ def test_file_that_is_no_bundle_is_one_clear_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_mediapipe_sees_a_walking_person(data_dir):
+def test_mediapipe_sees_a_walking_person(data_dir, capfd):
     """Feet below knees below hips below shoulders in the picture; as deep as the camera axes say."""
     if not CACHED_MODEL.exists():
         pytest.skip("needs MediaPipe's pose model in the cache: run `physpose demo` once")
     video = Video.open(data_dir / "opencap_visualizer_samples/public/samples/walk/video.mp4")
     kp = detect(video, model=CACHED_MODEL)
+    assert capfd.readouterr().err == ""
     at = {n: i for i, n in enumerate(kp.names)}
     y = np.nanmedian(kp.uv[0, ..., 1], axis=0)
     Y = np.nanmedian(kp.landmarks[0, ..., 1], axis=0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from physpose.detectors.native_log import muted
 from physpose.detectors.people import Person, Progress, stack
 from physpose.detectors.weights import pose_model
 from physpose.errors import InputError, MissingPackageError
@@ -19,6 +20,14 @@ from physpose.types import Keypoints2D
 KEYPOINT_SET = "blazepose33"
 NAMES = keypoint_names(KEYPOINT_SET)
 K = len(NAMES)
+# What MediaPipe 1.2 says at every start. The last is about regions that are not square in normalised coordinates;
+# padding pictures to squares, which avoids it, changed keypoints of five clips by no more than their jitter.
+CHATTER = (
+    b"Created TensorFlow Lite XNNPACK delegate",
+    b"Logging before InitGoogle",
+    b"inference_feedback_manager.cc",
+    b"landmark_projection_calculator.cc",
+)
 
 
 def detect(
@@ -45,9 +54,12 @@ def detect(
     """
     time: list[float] = []
     people: list[list[Person]] = []
+    heard = False  # all of its chatter comes until it has found somebody
     with _landmarker(pose_model(model), num_poses, min_confidence) as landmarker:
         for index, t, picture in video.frames():
-            people.append(_people(landmarker, picture, _milliseconds(t, time, index)))
+            with nullcontext() if heard else muted(*CHATTER):
+                people.append(_people(landmarker, picture, _milliseconds(t, time, index)))
+            heard = heard or bool(people[-1])
             time.append(t)
             if progress:
                 progress(index + 1, video.n_frames_hint)
@@ -77,7 +89,8 @@ def _landmarker(model: Path, num_poses: int, min_confidence: float) -> Iterator[
         min_tracking_confidence=min_confidence,
     )
     try:
-        landmarker = vision.PoseLandmarker.create_from_options(options)
+        with muted(*CHATTER):
+            landmarker = vision.PoseLandmarker.create_from_options(options)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{model} is not a pose landmarker bundle MediaPipe can use ({error})") from error
     try:

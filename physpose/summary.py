@@ -79,7 +79,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     from rich.markup import escape
 
     for warning in summary["warnings"]:
-        console.print(f"[bold yellow]warning:[/] {escape(warning)}", highlight=False)
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     console.print(_facts_table(summary))
     console.print(_joints_table(summary["coordinates"]))
     for kind, path in summary["files"].items():

@@ -334,3 +334,44 @@ def test_killed_run_leaves_an_earlier_result_as_it_was(tmp_path):
 def test_stopped_run_leaves_nothing_at_all(tmp_path, how, code):
     assert end_during_save(tmp_path / "out", how) == code
     assert list(tmp_path.iterdir()) == []
+
+
+def test_skeletons_lists_all_with_a_line_about_each(capsys):
+    from physpose.skeleton import list_skeletons
+
+    assert cli.main(["skeletons"]) == 0
+    out = capsys.readouterr().out
+    for name, about in list_skeletons().items():
+        assert re.search(rf"^{name} +{re.escape(about)}$", out, flags=re.MULTILINE)
+
+
+def test_skeletons_shows_the_body_of_that_subject(capsys):
+    assert cli.main(["skeletons", "child", "--age", "8", "--sex", "f", "--height", "1.28", "--mass", "26"]) == 0
+    out = capsys.readouterr().out
+    for word in ("8.0 years", "26.00 kg", "femur_r", "knee_angle_r", "heel"):
+        assert word in out
+
+
+# Each is refused by the real pipeline before it looks at pictures.
+@pytest.mark.parametrize(
+    ("words", "pattern"),
+    [
+        ("nowhere.mp4", "no such file: .*nowhere.mp4"),
+        ("clip.mp4 --height 128", r"height 128 .* metres"),
+        ("clip.mp4 --mass -5", "mass -5"),
+        ("clip.mp4 --age 300", "age 300"),
+        ("clip.mp4 --sex q", "'q'"),
+        ("clip.mp4 --skeleton chidl", "unknown skeleton 'chidl'; known: adult, child, infant"),
+        ("clip.mp4", "clip.mp4 is not a video"),
+        ("empty.mp4", "empty.mp4"),
+        ("text.json", "text.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words, pattern, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"not a video")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.json").write_text("{")
+    assert cli.main(["fit", *words.split(), "--out", "out"]) == 2
+    assert_one_error_line(capsys.readouterr().err, pattern)
+    assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ import physpose
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "physpose").rglob("*.py"))
 # Import name -> name in pyproject.toml, where they differ.
-DISTRIBUTION = {"yaml": "pyyaml", "pinocchio": "pin"}
+DISTRIBUTION = {"yaml": "pyyaml", "pinocchio": "pin", "warp": "warp-lang"}
 # Brought by a declared package and used on purpose, together with it.
 BROUGHT_BY = {"flatbuffers": "mediapipe", "cv2": "mediapipe"}
 HEAVY = [
@@ -33,7 +33,7 @@ HEAVY = [
     "torch",
     "yaml",
 ]
-ONE_FOLDER_ONLY = {"mediapipe", "rtmlib", "ray", "smplx", "flatbuffers", "viser"}
+ONE_FOLDER_ONLY = {"warp", "mediapipe", "rtmlib", "ray", "smplx", "flatbuffers", "viser"}
 
 
 def test_import_loads_no_heavy_package():
@@ -77,9 +77,20 @@ def test_optional_package_is_imported_in_one_folder_only(package):
     assert len(users) <= 1, users
 
 
+def test_every_extra_that_an_error_names_exists():
+    extras = _extras()
+    named = {e for p in MODULES for e in re.findall(r"MissingPackageError\([^)]*?, \"([a-z]+)\", ", p.read_text())}
+    assert named
+    assert named - set(extras) == set()
+
+
+def _extras() -> dict[str, list[str]]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
 def _declared() -> tuple[set[str], set[str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [r for name, rs in project["optional-dependencies"].items() if name != "dev" for r in rs]
+    extras = [r for name, rs in _extras().items() if name != "dev" for r in rs]
     return {_name(r) for r in project["dependencies"]}, {_name(r) for r in extras}
 
 

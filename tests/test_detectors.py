@@ -311,6 +311,12 @@ def test_native_chatter_is_muted_and_the_rest_passes(capfd):
     assert capfd.readouterr().err == "an error\nafter chatter"
 
 
+@pytest.mark.parametrize("options", [{"num_poses": 0}, {"min_confidence": 1.5}, {"min_confidence": -1}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(InputError, match="expected at least 1, and 0..1"):
+        detect(clip(1), **options)
+
+
 def test_names_are_mediapipes_own():
     enum = pytest.importorskip("mediapipe.tasks.python.vision.pose_landmarker").PoseLandmark
     assert tuple(mark.name.lower() for mark in enum) == mediapipe_pose.NAMES

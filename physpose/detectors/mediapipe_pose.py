@@ -52,6 +52,8 @@ def detect(
         metres as the network sees them (not the subject's scale), camera axes x right, y down, z forward,
         origin midway between the hips. Frames without a person are NaN with confidence 0.
     """
+    if num_poses < 1 or not 0 <= min_confidence <= 1:
+        raise InputError(f"num_poses={num_poses}, min_confidence={min_confidence}; expected at least 1, and 0..1")
     time: list[float] = []
     people: list[list[Person]] = []
     heard = False  # all of its chatter comes until it has found somebody

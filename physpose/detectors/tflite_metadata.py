@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def with_normalization(model: bytes, mean: float, std: float) -> bytes:
     return bytes(builder.Output())
 
 
-def _metadata(model, mean: float, std: float) -> bytes:  # type: ignore[no-untyped-def]
+def _metadata(model: Any, mean: float, std: float) -> bytes:
     import flatbuffers
     from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
 
@@ -48,7 +49,7 @@ def _metadata(model, mean: float, std: float) -> bytes:  # type: ignore[no-untyp
     return bytes(builder.Output())
 
 
-def _image_tensor(schema, unit):  # type: ignore[no-untyped-def]
+def _image_tensor(schema: Any, unit: Any) -> Any:
     image = schema.ImagePropertiesT()
     image.colorSpace = schema.ColorSpaceType.RGB
     content = schema.ContentT()

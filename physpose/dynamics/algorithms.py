@@ -16,8 +16,9 @@ from physpose.dynamics import engine_torch as tensor_code
 from physpose.dynamics.checks import External, Gravity, check_external, check_gravity, check_state
 from physpose.dynamics.engine_torch import split
 from physpose.dynamics.engines import inverse_dynamics
+from physpose.dynamics.gradients import Arguments
 from physpose.dynamics.kinematics import Poses, accelerations, poses, subtree_sum, velocities
-from physpose.dynamics.parameters import BodyParameters, body_parameters, check_parameters
+from physpose.dynamics.parameters import BodyParameters, check_parameters, current_parameters
 from physpose.dynamics.tree import tree_of
 from physpose.errors import UnknownNameError
 from physpose.spatial import matvec, skew
@@ -44,7 +45,7 @@ def rnea(
     parameters = _prepare(chain, q, parameters, v=v, a=a)
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
-    return inverse_dynamics(chain, q, v, a, g, wrenches, parameters, engine)
+    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters), engine)
 
 
 def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
@@ -75,7 +76,7 @@ def aba(
     parameters = _prepare(chain, q, parameters, v=v, tau=tau)
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
-    h = tensor_code.rnea(chain, q, v, torch.zeros_like(v), g, wrenches, parameters)
+    h = tensor_code.forward(chain, Arguments(q, v, torch.zeros_like(v), g, wrenches, parameters))
     L = torch.linalg.cholesky(crba(chain, q, parameters=parameters))
     return torch.cholesky_solve((tau - h)[..., None], L).squeeze(-1)
 
@@ -134,7 +135,7 @@ def jacobian(
     offset: Tensor | None = None,
     parameters: BodyParameters | None = None,
 ) -> Tensor:
-    """J (*b, 6, nv) of a body's point ``offset`` (3,) [m, body frame; its origin]: J v = [linear, angular], world axes."""
+    """J (*b, 6, nv), J v = [linear, angular] in world axes, of a body's point ``offset`` (3,) [m], its origin if None."""
     parameters = _prepare(chain, q, parameters)
     x, i = poses(chain, q, parameters), _body_index(chain, body)
     S = x.S * tree_of(chain).tensor("supports", q)[i, :, None]
@@ -183,9 +184,9 @@ def frame_acceleration(
 def _prepare(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None, **rates: Tensor) -> BodyParameters:
     check_state(chain, q, **rates)
     if parameters is None:
-        return body_parameters(chain)
+        return current_parameters(chain)
     check_parameters(chain, parameters, q.shape[:-1])
-    return parameters
+    return parameters._replace(inertia=0.5 * (parameters.inertia + parameters.inertia.mT))
 
 
 def _spatial_inertias(x: Poses, parameters: BodyParameters) -> Tensor:

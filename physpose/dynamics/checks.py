@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.dynamics.tree import tree_of
 from physpose.errors import InputError, UnknownNameError
 
 UNIT_TOLERANCE = 1e-3  # on the length of a quaternion: a drift of rounding passes, a wrong slice does not
@@ -21,17 +23,14 @@ def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
     _check_shape(chain, "q", q, chain.nq, q.shape[:-1])
     for name, x in rates.items():
         _check_shape(chain, name, x, chain.nv, q.shape[:-1])
-    names = q_names(chain), v_names(chain)
     for name, x in {"q": q, **rates}.items():
-        if not bool(torch.isfinite(x.detach()).all()):
-            _raise_not_finite(name, x.detach(), names[name != "q"])
-    for joint, first in quaternions(chain).items():
-        length = q.detach()[..., first : first + 4].norm(dim=-1)
-        off = (length - 1).abs() > UNIT_TOLERANCE
-        if bool(off.any()):
-            sample = tuple(off.nonzero()[0].tolist())
-            given = float(length[sample])
-            raise InputError(f"q: the quaternion of {joint} at sample {sample} has length {given:.4g}; normalise it")
+        if not math.isfinite(float(x.detach().sum())):  # one small number to look at; the rare rest comes after
+            _raise_if_not_finite(name, x.detach(), q_names(chain) if name == "q" else v_names(chain))
+    first = tree_of(chain).quaternion_columns
+    if len(first):
+        length = q.detach()[..., first].norm(dim=-1)
+        if float((length - 1).abs().amax() if length.numel() else 0) > UNIT_TOLERANCE:
+            _raise_not_unit(chain, length)
 
 
 def check_gravity(chain: KinematicChain, gravity: Gravity, batch: torch.Size) -> Tensor:
@@ -44,7 +43,7 @@ def check_gravity(chain: KinematicChain, gravity: Gravity, batch: torch.Size) ->
 
 
 def check_external(chain: KinematicChain, external: External, batch: torch.Size) -> Tensor | None:
-    """External wrenches as one tensor (*b, n_bodies, 6): force [N], moment about the body's origin [N.m], world axes."""
+    """External wrenches as one tensor (*b, n_bodies, 6), world axes: force, moment about the body's origin."""
     if external is None:
         return None
     n = len(chain.body_names)
@@ -74,16 +73,6 @@ def v_names(chain: KinematicChain) -> list[str]:
     return _names(chain, {"free": ["vx", "vy", "vz", "wx", "wy", "wz"], "ball": ["wx", "wy", "wz"]})
 
 
-def quaternions(chain: KinematicChain) -> dict[str, int]:
-    """First column in q of every quaternion, by joint name."""
-    first, found = 0, {}
-    for body in chain.skeleton.bodies:
-        if body.joint.kind in ("free", "ball"):
-            found[body.joint.name] = first + 3 * (body.joint.kind == "free")
-        first += body.joint.nq
-    return found
-
-
 def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
     names = []
     for b in chain.skeleton.bodies:
@@ -105,9 +94,18 @@ def _check_kind(chain: KinematicChain, name: str, x: Tensor) -> None:
         raise InputError(f"{name} is on {x.device}, the chain on {chain.axis.device}; move one: chain.to({x.device!r})")
 
 
-def _raise_not_finite(name: str, x: Tensor, names: list[str]) -> None:
-    *sample, column = (~torch.isfinite(x)).nonzero()[0].tolist()
-    value = float(x[(*sample, column)])
-    raise InputError(
-        f"{name} is {value} at sample {tuple(sample)}, {names[column]}; leave such frames out or fill them"
-    )
+def _raise_if_not_finite(name: str, x: Tensor, names: list[str]) -> None:
+    bad = (~torch.isfinite(x)).nonzero()
+    if len(bad):
+        *sample, column = bad[0].tolist()
+        value = float(x[(*sample, column)])
+        where = f"sample {tuple(sample)}, {names[column]}"
+        raise InputError(f"{name} is {value} at {where}; leave such frames out or fill them")
+
+
+def _raise_not_unit(chain: KinematicChain, length: Tensor) -> None:
+    *sample, which = ((length - 1).abs() > UNIT_TOLERANCE).nonzero()[0].tolist()
+    joints = [b.joint.name for b in chain.skeleton.bodies if b.joint.kind in ("free", "ball")]
+    given = float(length[(*sample, which)])
+    where = f"the quaternion of {joints[which]} at sample {tuple(sample)}"
+    raise InputError(f"q: {where} has length {given:.4g}; divide it by that")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.dynamics.gradients import Arguments
 from physpose.dynamics.kinematics import Poses, accelerations, poses, subtree_sum, velocities
 from physpose.dynamics.parameters import BodyParameters
 from physpose.spatial import matvec
@@ -13,16 +14,9 @@ from physpose.spatial import matvec
 cross = torch.linalg.cross
 
 
-def rnea(
-    chain: KinematicChain,
-    q: Tensor,
-    v: Tensor,
-    a: Tensor,
-    gravity: Tensor,
-    external: Tensor | None,
-    parameters: BodyParameters,
-) -> Tensor:
-    """tau (*b, nv) by Newton-Euler in world axes; arguments as checked by ``dynamics.rnea``."""
+def forward(chain: KinematicChain, arguments: Arguments) -> Tensor:
+    """tau (B, nv) by Newton-Euler in world axes."""
+    q, v, a, gravity, external, parameters = arguments
     x = poses(chain, q, parameters)
     V, A = velocities(chain, x, v), accelerations(chain, x, v, a)
     F = inertial_wrenches(x, V, A, gravity, parameters)

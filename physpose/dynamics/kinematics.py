@@ -28,7 +28,7 @@ class Poses(NamedTuple):
 
 
 def poses(chain: KinematicChain, q: Tensor, parameters: BodyParameters) -> Poses:
-    """Forward kinematics of q (*b, nq). Quaternions are normalised here, so that gradients are tangent to the sphere."""
+    """Forward kinematics of q (*b, nq). Quaternions are normalised here: gradients are tangent to the sphere."""
     tree = tree_of(chain)
     R_link, p_link, before = _links(tree, q, parameters.translation)
     rows = tree.body_link.tolist()

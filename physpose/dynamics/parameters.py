@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.dynamics.cache import per_chain
 from physpose.errors import InputError
+from physpose.skeleton.model import Skeleton
 
 
 class BodyParameters(NamedTuple):
@@ -17,7 +20,7 @@ class BodyParameters(NamedTuple):
 
     mass: Tensor  # (n_bodies,) [kg]
     com: Tensor  # (n_bodies, 3) [m], body frame
-    inertia: Tensor  # (n_bodies, 3, 3) [kg.m^2], about the centre of mass, body axes
+    inertia: Tensor  # (n_bodies, 3, 3) [kg.m^2], about the centre of mass, body axes; its symmetric part counts
     translation: Tensor  # (n_bodies, 3) [m], joint origin in the parent's frame: the lengths
 
     @property
@@ -27,6 +30,20 @@ class BodyParameters(NamedTuple):
     @property
     def requires_grad(self) -> bool:
         return any(x.requires_grad for x in self)
+
+
+def current_parameters(chain: KinematicChain) -> BodyParameters:
+    """``body_parameters(chain)``, kept while its bone scales neither change nor want a gradient."""
+    scales, lengths = chain.log_scales, chain.translation
+    if scales.requires_grad and torch.is_grad_enabled():
+        return body_parameters(chain)
+    return _kept_parameters(chain, (scales, lengths))
+
+
+@per_chain
+def _kept_parameters(chain: KinematicChain, _: tuple[Tensor, ...]) -> BodyParameters:
+    with torch.no_grad():
+        return body_parameters(chain)
 
 
 def body_parameters(chain: KinematicChain, log_scales: Tensor | None = None) -> BodyParameters:
@@ -48,6 +65,16 @@ def body_parameters(chain: KinematicChain, log_scales: Tensor | None = None) -> 
     sigma = sigma * (S[..., :, None] * S[..., None, :])
     translation = chain.translation * S_parent
     return BodyParameters(mass.expand(*S.shape[:-1]), com * S, _trace(sigma) * eye - sigma, translation)
+
+
+def with_parameters(skeleton: Skeleton, parameters: BodyParameters) -> Skeleton:
+    """The skeleton with unbatched parameters in place of its own masses, centres, inertias and joint origins."""
+    values = (x.detach().double().cpu().numpy() for x in parameters)
+    bodies = tuple(
+        replace(b, mass=float(m), com=c, inertia=inertia, joint=replace(b.joint, translation=t))
+        for b, m, c, inertia, t in zip(skeleton.bodies, *values, strict=True)
+    )
+    return replace(skeleton, bodies=bodies)
 
 
 def check_parameters(chain: KinematicChain, parameters: BodyParameters, batch: torch.Size) -> None:

@@ -72,6 +72,12 @@ class Tree:
         return np.array([x for k in self.kind for x in linear[int(k)]], bool)[:, None]
 
     @cached_property
+    def quaternion_columns(self) -> np.ndarray:
+        """(n_quaternions, 4) columns of q."""
+        first = [q + 3 * (kind == FREE) for kind, q in zip(self.kind, self.q, strict=True) if kind in (FREE, BALL)]
+        return np.array(first, int).reshape(-1, 1) + np.arange(4)
+
+    @cached_property
     def tilted(self) -> list[bool]:
         """(L,) is the joint frame turned against the parent's."""
         return [not np.array_equal(R, np.eye(3)) for R in self.rotation]

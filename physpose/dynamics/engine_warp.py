@@ -1,0 +1,175 @@
+"""Inverse dynamics by one compiled kernel for large batches: newton_euler.h, through NVIDIA Warp, for CPU and GPU."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain
+from physpose.dynamics.cache import per_chain
+from physpose.dynamics.gradients import Arguments, Gradients
+from physpose.dynamics.parameters import BodyParameters
+from physpose.dynamics.tree import HINGE, SLIDE, Tree, tree_of
+from physpose.errors import MissingPackageError
+from physpose.spatial import skew
+
+SOURCE = Path(__file__).with_name("newton_euler.h")
+LANES = {torch.float64: 8, torch.float32: 16}  # of a 512-bit register; half as wide ones take two
+REALS = {torch.float64: "double", torch.float32: "float"}
+
+
+SIZES = ("samples", "n_links", "nq", "nv", "gravity_width")
+POINTERS = (
+    "table", "parameters", "q", "v_in", "a_in", "u_in", "gravity", "external",
+    "tau", "q_bar", "v_bar", "a_bar", "gravity_bar", "external_bar", "parameter_bar",
+)  # fmt: skip
+
+
+def available() -> bool:
+    """Is Warp installed."""
+    from importlib.util import find_spec
+
+    return find_spec("warp") is not None
+
+
+def applies(x: Arguments) -> bool:
+    """One body for all samples, in a precision that the kernel is written for."""
+    return x.q.dtype in LANES and not x.parameters.batched and x.q.device.type in ("cpu", "cuda")
+
+
+def forward(chain: KinematicChain, x: Arguments) -> Tensor:
+    """tau (B, nv)."""
+    tree, tau = tree_of(chain), torch.empty_like(x.v, memory_format=torch.contiguous_format)
+    _launch(tree, False, {**_inputs(chain, x), "tau": tau})
+    return tau
+
+
+def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_parameters: bool) -> Gradients:
+    """Gradients of sum(u tau) for u (B, nv); those by the body's parameters only where asked for."""
+    tree, B = tree_of(chain), len(x.q)
+    L = len(tree.kind)
+    shapes: dict[str, tuple[int, ...]] = {}
+    shapes |= {"q_bar": tuple(x.q.shape), "v_bar": (B, tree.nv), "a_bar": (B, tree.nv), "gravity_bar": (B, 3)}
+    shapes |= {"external_bar": (B, L, 6)} if x.external is not None else {}
+    shapes |= {"parameter_bar": (B, L, 13)} if by_parameters else {}
+    bars = {name: x.q.new_empty(shape) for name, shape in shapes.items()}
+    _launch(tree, True, {**_inputs(chain, x), "u_in": u.contiguous(), **bars})
+    external_bar = bars["external_bar"][:, tree.body_link.tolist()] if x.external is not None else None
+    by_body = _to_bodies(tree, x.parameters, bars["parameter_bar"].sum(0)) if by_parameters else None
+    return Gradients(bars["q_bar"], bars["v_bar"], bars["a_bar"], bars["gravity_bar"], external_bar, by_body)
+
+
+def _to_bodies(tree: Tree, parameters: BodyParameters, bar: Tensor) -> BodyParameters:
+    """Gradients by the links' inertias and origins (L, 13), carried back to the bodies' parameters."""
+    with torch.enable_grad():
+        leaves = BodyParameters(*(x.detach().requires_grad_() for x in parameters))
+        links = link_inertias(tree, leaves), link_origins(tree, leaves)
+        return BodyParameters(*torch.autograd.grad(links, list(leaves), (bar[:, :10], bar[:, 10:])))
+
+
+@per_chain
+def _constants(chain: KinematicChain, parameters: BodyParameters) -> tuple[Tensor, Tensor]:
+    """Link table (L, 4): kind, parent, first column in q and in v; and the links' parameters (L, 46)."""
+    tree = tree_of(chain)
+    table = np.stack([tree.kind, tree.parent, tree.q, tree.v], -1)
+    links = link_parameters(tree, BodyParameters(*(x.detach() for x in parameters)))
+    return torch.as_tensor(table, dtype=torch.int32, device=links.device), links.contiguous()
+
+
+def link_parameters(tree: Tree, parameters: BodyParameters) -> Tensor:
+    """(L, 46) per link: joint placement and motion, inertia at the link's origin."""
+    inertia = link_inertias(tree, parameters)
+    R, axis = tree.tensor("rotation", inertia), tree.tensor("axis", inertia)
+    K = skew(axis)
+    hinge = torch.as_tensor(tree.kind == HINGE, device=R.device)[:, None, None]
+    slide = torch.as_tensor(tree.kind == SLIDE, device=R.device)[:, None]
+    eye = torch.eye(3, dtype=R.dtype, device=R.device)
+    # R_placement (1 + sin K + (1 - cos) K^2) = A + sin B + cos C
+    A = torch.where(hinge, R @ (eye + K @ K), R)
+    B, C = torch.where(hinge, R @ K, 0 * R), torch.where(hinge, -R @ K @ K, 0 * R)
+    along = torch.where(slide, (R @ axis[..., None]).squeeze(-1), 0 * axis)
+    columns = [x.mT.flatten(-2) for x in (A, B, C)]  # the kernel reads matrices by columns
+    return torch.cat([*columns, link_origins(tree, parameters), along, axis, inertia], -1)
+
+
+def link_inertias(tree: Tree, parameters: BodyParameters) -> Tensor:
+    """(L, 10): mass, first moment m c, second moment (xx xy xz yy yz zz) at the link's origin; zero without a body."""
+    m, c = parameters.mass[:, None], parameters.com
+    # parallel axes: I_origin = I - m [c]x^2
+    second = parameters.inertia - m[..., None] * (skew(c) @ skew(c))
+    rows = torch.cat([m, m * c, second[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]], -1)
+    zero = torch.zeros_like(rows[:1])
+    return torch.cat([rows, zero])[tree.body.tolist()]  # -1: the zero row
+
+
+def link_origins(tree: Tree, parameters: BodyParameters) -> Tensor:
+    """(L, 3) [m]: where a link begins in its parent; zero inside a chain."""
+    zero = torch.zeros_like(parameters.translation[:1])
+    return torch.cat([parameters.translation, zero])[tree.joint.tolist()]
+
+
+def _inputs(chain: KinematicChain, x: Arguments) -> dict[str, Tensor]:
+    table, parameters = _constants(chain, x.parameters)
+    arrays = {"table": table, "parameters": parameters, "q": x.q, "v_in": x.v, "a_in": x.a, "gravity": x.gravity}
+    tree = tree_of(chain)
+    if x.external is not None:
+        arrays["external"] = x.q.new_zeros(len(x.q), len(tree.kind), 6)
+        arrays["external"][:, tree.body_link.tolist()] = x.external
+    return {name: array.detach().contiguous() for name, array in arrays.items()}
+
+
+def _launch(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:
+    wp = _warp()
+
+    q = arrays["q"]
+    lanes = LANES[q.dtype] if q.device.type == "cpu" else 1
+    kernel, Call = _kernel(q.dtype, vjp, -(-len(tree.kind) // 16) * 16, lanes)
+    call = Call()
+    sizes = (len(q), len(tree.kind), q.shape[1], tree.nv, 0 if arrays["gravity"].ndim == 1 else 3)
+    for name, size in zip(SIZES, sizes, strict=True):
+        setattr(call, name, size)
+    for name in POINTERS:
+        setattr(call, name, arrays[name].data_ptr() if name in arrays else 0)
+    stream = wp.stream_from_torch(torch.cuda.current_stream(q.device)) if q.is_cuda else None
+    wp.launch(kernel, dim=-(-len(q) // lanes), inputs=[call], device=str(q.device), stream=stream)
+
+
+@lru_cache(maxsize=16)
+def _kernel(dtype: torch.dtype, vjp: bool, capacity: int, lanes: int) -> tuple[Any, Any]:
+    wp = _warp()
+    fields = {**dict.fromkeys(SIZES, int), **dict.fromkeys(POINTERS, wp.uint64)}
+    Call = wp.struct(type("Call", (), {"__annotations__": fields, "__module__": __name__}))
+    snippet = _source(dtype, vjp, capacity, lanes)
+
+    @wp.func_native(snippet)
+    def newton_euler(block: int, call: Call) -> None: ...  # type: ignore[valid-type]
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def kernel(call: Call) -> None:  # type: ignore[valid-type]
+        newton_euler(wp.tid(), call)
+
+    return kernel, Call
+
+
+def _source(dtype: torch.dtype, vjp: bool, capacity: int, lanes: int) -> str:
+    """newton_euler.h with its definitions, the fields of the call unpacked."""
+    defines = {"REAL": REALS[dtype], "LANES": lanes, "CAPACITY": capacity, "VJP": int(vjp)}
+    unpack = [f"const int {name} = call.{name};" for name in SIZES]
+    unpack += [f"const auto {name} = reinterpret_cast<REAL*>(call.{name});" for name in POINTERS if name != "table"]
+    unpack += ["const auto table = reinterpret_cast<const int*>(call.table);"]
+    flags = ["const bool has_external = external != nullptr, has_parameters = parameter_bar != nullptr;"]
+    before = [f"#define {name} {value}" for name, value in defines.items()]
+    after = [f"#undef {name}" for name in (*defines, "GET", "SET")]
+    return "\n".join(["", *before, *unpack, *flags, SOURCE.read_text(encoding="utf-8"), *after, ""])
+
+
+def _warp() -> Any:
+    try:
+        import warp as wp
+    except ImportError as error:
+        raise MissingPackageError("warp-lang", "warp", "engine='warp'") from error
+    wp.config.log_level = wp.LOG_ERROR  # no banner, no note that a GPU is absent
+    return wp

@@ -77,7 +77,7 @@ def download(url: str, sha256: str, path: Path, what: str) -> Path:
             digest = _fetch(url, part, what)
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
-            raise DownloadError(f"{what}: cannot fetch {url} ({reason}); is there a network?") from error
+            raise DownloadError(f"{what}: cannot fetch {url} ({reason}), is there a network?") from error
         if digest != sha256:
             raise DownloadError(f"{what}: {url} has SHA-256 {digest}, expected {sha256}; nothing was kept")
     return path

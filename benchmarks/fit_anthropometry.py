@@ -1,7 +1,7 @@
 """Where the proportions and growth tables of ``skeletons/`` come from: fits them to the surveys again and compares.
 
-    PHYSPOSE_DATA=... python benchmarks/fit_anthropometry.py          # print the tables, largest difference to skeletons/
-    PHYSPOSE_DATA=... python benchmarks/fit_anthropometry.py --write  # and write them to skeletons/
+    PHYSPOSE_DATA=... python benchmarks/fit_anthropometry.py          # print the tables and compare
+    PHYSPOSE_DATA=... python benchmarks/fit_anthropometry.py --write  # write them to skeletons/
 
 Needs, under PHYSPOSE_DATA: ``child_anthro`` (AnthroKids: Snyder et al. 1977; CDC 2000 growth tables) and
 ``nimblephysics/data/osim.tar.xz`` (ANSUR II, 2012). All lengths are fractions of body height.
@@ -67,7 +67,7 @@ def read_anthrokids(data: Path) -> pd.DataFrame:
 
 
 def local_line(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Local linear regression with a Gaussian kernel (one-sided at the ends, where plain means would be biased)."""
+    """Local linear regression with a Gaussian kernel: unlike a moving mean it is not biased at the ends."""
     values = []
     for a in at:
         w = np.sqrt(np.exp(-0.5 * ((x - a) / BANDWIDTH) ** 2))
@@ -144,7 +144,8 @@ def child_dimensions(data: Path, ansur: dict[str, pd.DataFrame]) -> dict[str, di
             "pelvis_height": share * trunk, "pelvis_depth": a["pelvis_depth"] * flat,
             "pelvis_width": HIPS_OF_BICRISTAL * breadth(BICRISTAL, a["pelvis_width"] / HIPS_OF_BICRISTAL),
             "torso": (1 - share) * trunk, "torso_depth": a["torso_depth"] * flat,
-            "shoulder_width": SHOULDER_OF_BIACROMIAL * breadth(BIACROMIAL, a["shoulder_width"] / SHOULDER_OF_BIACROMIAL),
+            "shoulder_width": SHOULDER_OF_BIACROMIAL
+            * breadth(BIACROMIAL, a["shoulder_width"] / SHOULDER_OF_BIACROMIAL),
             "head": head, "head_depth": a["head_depth"] * relative * size,
             "head_breadth": a["head_breadth"] * relative * size,
             **{n: a[n] * g["forearm_hand"] for n in ("upper_arm", "forearm", "hand", "hand_breadth")},
@@ -180,6 +181,7 @@ def lms_table(path: Path, months: np.ndarray, unit: float) -> dict[str, Any]:
 
 def spreads(data: Path, ansur: dict[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
     """Standard deviation of log(length / height): file -> scale group -> value."""
+
     def adult(f: Any) -> float:
         return round(float(np.mean([np.std(np.log(f(t) / t.stature)) for t in ansur.values()])), 3)
 
@@ -190,7 +192,8 @@ def spreads(data: Path, ansur: dict[str, pd.DataFrame]) -> dict[str, dict[str, f
         "adult": {
             "pelvis_width": adult(lambda t: t.bicristalbreadth),
             "torso_length": adult(lambda t: t.cervicaleheight - t.trochanterionheight),
-            "shoulder_width": adult(lambda t: t.biacromialbreadth), "head": adult(lambda t: t.stature - t.cervicaleheight),
+            "shoulder_width": adult(lambda t: t.biacromialbreadth),
+            "head": adult(lambda t: t.stature - t.cervicaleheight),
             "thigh_length": adult(lambda t: t.trochanterionheight - t.lateralfemoralepicondyleheight),
             "shank_length": adult(lambda t: t.lateralfemoralepicondyleheight - t.lateralmalleolusheight),
             "foot": adult(lambda t: t.footlength), "upper_arm": adult(lambda t: t.acromionradialelength),
@@ -239,13 +242,16 @@ def main() -> None:
             replace_numbers(path, table)
         print(f"  largest difference to {path.name}: {compare(path, table):.5f}")
     print("spread of log(length / height):", spreads(data, ansur))
-    print("adults: median BMI", {s: round(float((t.weightkg / 10 / (t.stature / 1000) ** 2).median()), 2) for s, t in ansur.items()},
-          "mean stature", {s: round(float(t.stature.mean()) / 1000, 4) for s, t in ansur.items()})  # fmt: skip
+    for sex, t in ansur.items():
+        bmi = float((t.weightkg / 10 / (t.stature / 1000) ** 2).median())
+        print(f"adults, {sex}: median body mass index {bmi:.2f} kg/m^2, mean stature {t.stature.mean() / 1000:.4f} m")
     if write:
         path = ROOT / "skeletons/growth.yaml"
         head = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
         body = {"source": "cdc2000", **growth_tables(data)}
-        path.write_text(head + yaml.safe_dump(body, default_flow_style=None, sort_keys=False, width=118), encoding="utf-8")
+        path.write_text(
+            head + yaml.safe_dump(body, default_flow_style=None, sort_keys=False, width=118), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

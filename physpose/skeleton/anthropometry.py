@@ -62,8 +62,8 @@ def segment_inertia(data: dict[str, Any], body: str, subject: Subject, mass: flo
     """Inertia (3, 3) [kg.m^2] about the centre of mass, body axes, of a segment of ``mass`` [kg], ``length`` [m].
 
     With s_i^2 the second mass moment along axis i over mass and length^2, k_x^2 = s_y^2 + s_z^2 and so on. The tables'
-    k hold for a reference body; s^2 along the segment is kept, s^2 across it grows with mass / length^3, as a segment of
-    the same density that is thicker.
+    k hold for a reference body; s^2 along the segment is kept, s^2 across it grows with mass / length^3, as in a
+    segment of the same density that is thicker.
     """
     entry = data["inertia"][body]
     along = "xyz".index(entry["along"])

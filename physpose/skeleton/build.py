@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,8 @@ def build_skeleton(
     bodies = tuple(_bodies(data, shape, size, subject))
     contacts = tuple(p for p, _ in _points(data["contact_points"], size, subject))
     marks = {p.name: (p, d["sigma"] * subject.height) for p, d in _points(data["landmarks"], size, subject)}
-    neutral = np.concatenate([[0, 0, -_lowest(bodies, contacts)], UPRIGHT_XYZW, np.zeros(sum(b.joint.nv for b in bodies) - 6)])
+    n_coordinates = sum(b.joint.nv for b in bodies) - 6
+    neutral = np.concatenate([[0, 0, -_lowest(bodies, contacts)], UPRIGHT_XYZW, np.zeros(n_coordinates)])
     return Skeleton(
         name=data["name"], bodies=bodies, subject=subject, keypoint_sets=keypoint_sets(marks), contact_points=contacts,
         scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions, warnings=warnings,
@@ -60,7 +60,8 @@ def _sizes(data: dict[str, Any], shape: Proportions, subject: Subject) -> dict[s
         origin[name] = origin[parent] + _at(body, subject) * unit[parent] if parent else np.zeros(3)
 
     def height_of(point: dict[str, Any]) -> float:
-        return float((origin[point["body"]] + at_age(point["offset"], subject.age, subject.sex) * unit[point["body"]])[1])
+        body, offset = point["body"], at_age(point["offset"], subject.age, subject.sex)
+        return float((origin[body] + offset * unit[body])[1])
 
     standing = height_of(data["vertex"]) - min(height_of(p) for p in data["contact_points"].values())
     return {side: u * subject.height / standing for n, u in unit.items() for side, _ in _sides(n)}
@@ -113,7 +114,8 @@ def _points(table: dict[str, Any], size: dict[str, Array], subject: Subject) -> 
         for side, left in _sides(name):
             body = _on_side(entry["body"], left)
             offset = at_age(entry["offset"], subject.age, subject.sex) * size[body]
-            yield Point(name=side, body=body, offset=offset * MIRROR_POINT if left else offset, source=entry["source"]), entry
+            offset = offset * MIRROR_POINT if left else offset
+            yield Point(name=side, body=body, offset=offset, source=entry["source"]), entry
 
 
 def _scale_groups(data: dict[str, Any], subject: Subject) -> tuple[ScaleGroup, ...]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
 
 from physpose.errors import InputError, UnknownNameError
 from physpose.types import Array
+
+if TYPE_CHECKING:
+    from scipy.interpolate import PchipInterpolator
 
 Sex = Literal["f", "m", "x"]
 SHIPPED = ("adult", "child", "infant")
@@ -93,14 +96,17 @@ def at_age(value: Any, age: float, sex: Sex) -> Array:
 
 
 def _interpolated(value: dict[str, Any], age: float, sex: Sex) -> float:
+    ages, y = value["age"], value.get("all")
+    if y is None:
+        y = at_age({"f": value["f"], "m": value["m"]}, age, sex)
+    return float(_curve(tuple(ages), tuple(y))(np.clip(age, ages[0], ages[-1])))
+
+
+@lru_cache(maxsize=1024)
+def _curve(ages: tuple[float, ...], values: tuple[float, ...]) -> PchipInterpolator:
     from scipy.interpolate import PchipInterpolator
 
-    ages = value["age"]
-    if "all" in value:
-        y = np.asarray(value["all"], float)
-    else:
-        y = at_age({"f": value["f"], "m": value["m"]}, age, sex)
-    return float(PchipInterpolator(ages, y)(np.clip(age, ages[0], ages[-1])))
+    return PchipInterpolator(ages, values)
 
 
 def list_skeletons() -> dict[str, str]:

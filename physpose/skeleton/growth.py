@@ -7,7 +7,7 @@ adults, in between a smooth change from one to the other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, log, sqrt
+from math import log
 from typing import Any, Literal
 
 import numpy as np
@@ -30,10 +30,6 @@ class Distribution:
     def z(self, x: float) -> float:
         """Standard deviations from the median."""
         return log(x / self.M) / self.S if abs(self.L) < 1e-6 else ((x / self.M) ** self.L - 1) / (self.L * self.S)
-
-    def percentile(self, x: float) -> float:
-        """0..100."""
-        return 50 * (1 + erf(self.z(x) / sqrt(2)))
 
 
 def distribution(quantity: Quantity, age: float, sex: Sex) -> Distribution:
@@ -75,11 +71,6 @@ def median_mass(age: float, sex: Sex, height: float) -> tuple[float, str]:
     return bmi.M * height**2, f"{bmi.source}, median body mass index {bmi.M:.1f} kg/m^2"
 
 
-def mass_ratio(age: float, sex: Sex, height: float, mass: float) -> float:
-    """Mass over the median at that height, age and sex."""
-    return mass / median_mass(age, sex, height)[0]
-
-
 def age_of_height(height: float, sex: Sex, ages: tuple[float, float]) -> float | None:
     """The age [years] whose median height is ``height`` [m]; None where no age in ``ages`` has it."""
     grid = np.arange(ages[0], ages[1] + 1e-9, 0.05)
@@ -90,11 +81,8 @@ def age_of_height(height: float, sex: Sex, ages: tuple[float, float]) -> float |
     return float(np.interp(height, median[: grown + 1], grid[: grown + 1]))
 
 
-def bmi_percentile(age: float, sex: Sex, height: float, mass: float) -> tuple[float, float]:
-    """z and percentile of the body mass index (below 2 years: of the weight)."""
+def bmi_z(age: float, sex: Sex, height: float, mass: float) -> float:
+    """Standard deviations of the body mass index from the median (below 2 years: of the weight)."""
     if age < INFANT:
-        d, x = distribution("weight", age, sex), mass
-    else:
-        d, x = distribution("bmi", age, sex), mass / height**2
-    return d.z(x), d.percentile(x)
-
+        return distribution("weight", age, sex).z(mass)
+    return distribution("bmi", age, sex).z(mass / height**2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import erf, isfinite, sqrt
 from typing import Any, cast
+
+import numpy as np
 
 from physpose.errors import SubjectError
 from physpose.skeleton.files import SHIPPED, Sex, read_shipped
-from physpose.skeleton.growth import age_of_height, bmi_percentile, distribution, mass_ratio, median_mass
+from physpose.skeleton.growth import INFANT, age_of_height, bmi_z, distribution, median_mass
 from physpose.skeleton.model import Subject
 from physpose.types import Assumption
 
@@ -57,7 +59,7 @@ def _check_numbers(age: float | None, height: float | None, mass: float | None) 
     for name, value, unit in (("age", age, "years"), ("height", height, "m"), ("mass", mass, "kg")):
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        if not _is_number(value):
             raise SubjectError(f"{name} {value!r} is not a number [{unit}]")
         if value < 0 or (value == 0 and name != "age"):
             raise SubjectError(f"{name} {value:g} {unit} must {'not be negative' if name == 'age' else 'be positive'}")
@@ -70,11 +72,16 @@ def _check_numbers(age: float | None, height: float | None, mass: float | None) 
         raise SubjectError(f"mass {mass:g} kg: no person is heavier than 650 kg; give kilograms")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and isfinite(value)
+
+
 def _age(data: dict[str, Any], age: float | None, sex: Sex, height: float | None) -> tuple[float, str]:
     low, high = data["ages"]["value"]
     if age is not None:
         if not low <= age <= high:
-            raise SubjectError(f"age {age:g} is outside skeleton {data['name']!r} ({low:g} to {high:g} years){_better(age)}")
+            span = f"{low:g} to {high:g} years"
+            raise SubjectError(f"age {age:g} is outside skeleton {data['name']!r} ({span}){_better(age)}")
         return float(age), "given"
     if low >= 18:
         return ADULT_AGE, f"not given; sizes and masses of adults hardly depend on it ({low:g} to {high:g} years)"
@@ -107,34 +114,44 @@ def _height(age: float, sex: Sex, height: float | None) -> tuple[float, str]:
             f"height {height:g} m is {abs(z):.0f} standard deviations {'below' if z < 0 else 'above'} the median "
             f"{d.M:.2f} m at {age:.1f} years{other} ({d.source})"
         )
-    return float(height), f"given; percentile {d.percentile(height):.0f} at {age:.1f} years ({d.source})"
+    return float(height), f"given; {_ordinal(z)} at {age:.1f} years ({d.source})"
 
 
 def _mass(age: float, sex: Sex, height: float, mass: float | None) -> tuple[float, str]:
     median, source = median_mass(age, sex, height)
     if mass is None:
         return median, f"not given; {source}, {SEX_NAMES[sex]}"
-    ratio = mass_ratio(age, sex, height, mass)
+    ratio = mass / median
     if not REFUSE_MASS[0] <= ratio <= REFUSE_MASS[1]:
+        low, high = (r * median for r in REFUSE_MASS)
         raise SubjectError(
             f"mass {mass:g} kg at {height:g} m and {age:.1f} years: body mass index {mass / height**2:.1f} kg/m^2, "
-            f"{ratio:.1f} times the median; possible here: {REFUSE_MASS[0] * median:.0f} to {REFUSE_MASS[1] * median:.0f} kg"
+            f"{ratio:.1f} times the median; possible here: {low:.1f} to {high:.1f} kg"
         )
-    _, percentile = bmi_percentile(age, sex, height, mass)
-    return float(mass), f"given; percentile {percentile:.0f} of body mass index at {age:.1f} years"
+    measure = "weight" if age < INFANT else "body mass index"
+    return float(mass), f"given; {_ordinal(bmi_z(age, sex, height, mass))} of {measure} at {age:.1f} years"
 
 
-def _warnings(age: float, sex: Sex, height: float, mass: float, height_given: bool, mass_given: bool) -> tuple[str, ...]:
+def _warnings(
+    age: float, sex: Sex, height: float, mass: float, height_given: bool, mass_given: bool
+) -> tuple[str, ...]:
     out = []
     d = distribution("height", age, sex)
-    z = d.z(height)
-    if height_given and abs(z) > WARN_Z:
-        out.append(f"height {height:.2f} m is unusual: percentile {d.percentile(height):.2g} at {age:.1f} years (z = {z:+.1f})")
-    z_mass, percentile = bmi_percentile(age, sex, height, mass)
+    z, z_mass = d.z(height), bmi_z(age, sex, height, mass)
+    if abs(z) > WARN_Z:
+        out.append(f"height {height:.2f} m is unusual at {age:.1f} years: {_ordinal(z)} (z = {z:+.1f})")
     if mass_given and abs(z_mass) > WARN_Z:
-        out.append(f"mass {mass:.1f} kg is unusual at {height:.2f} m: percentile {percentile:.2g} at {age:.1f} years (z = {z_mass:+.1f})")
+        out.append(f"mass {mass:.1f} kg is unusual at {height:.2f} m: {_ordinal(z_mass)} (z = {z_mass:+.1f})")
     if not height_given:
         out.append(f"height was not given: all lengths scale with the {height:.2f} m taken")
     if not mass_given:
         out.append(f"mass was not given: forces, torques, momentum and energy scale with the {mass:.1f} kg taken")
     return tuple(out)
+
+
+def _ordinal(z: float) -> str:
+    """The percentile of a normal deviate in words; in the tails beyond 0.1 and 99.9 only their bound."""
+    p = 50 * (1 + erf(z / sqrt(2)))
+    if not 0.1 <= p <= 99.9:
+        return "below percentile 0.1" if p < 50 else "above percentile 99.9"
+    return f"percentile {p:.1f}" if p < 1 or p > 99 else f"percentile {p:.0f}"

@@ -28,6 +28,8 @@ def segment_shapes(skeleton: Skeleton) -> list[dict[str, Any]]:
 def _shapes(index: int, body: Body, skeleton: Skeleton) -> list[dict[str, Any]]:
     children = [b.joint.translation for b in skeleton.bodies if b.parent == body.name]
     start, end, is_leaf = _ends(body, children)
+    if is_leaf and body.mass > 0:
+        start, end = _inertia_ends(body, end)
     length = float(np.linalg.norm(end - start))
     if body.mass <= 0 or length < LEAST_LENGTH:
         return []
@@ -55,6 +57,15 @@ def _ends(body: Body, children: list[Array]) -> tuple[Array, Array, bool]:
         return np.zeros(3), 2 * body.com, not children
     middle = [c for c in far if abs(c[2]) < 0.5 * np.linalg.norm(c)] or far
     return np.zeros(3), max(middle, key=lambda c: float(np.linalg.norm(c))), False
+
+
+def _inertia_ends(body: Body, towards: Array) -> tuple[Array, Array]:
+    """Ends along ``towards`` of the homogeneous ellipsoid with the segment's second mass moment in that direction."""
+    along = towards / max(float(np.linalg.norm(towards)), 1e-9)
+    second_moment = 0.5 * np.trace(body.inertia) * np.eye(3) - body.inertia
+    # of an ellipsoid: second moment = m a^2 / 5
+    half = float(np.sqrt(max(5 * (along @ second_moment @ along) / body.mass, 0.0)))
+    return body.com - half * along, body.com + half * along
 
 
 def _section(body: Body, along: Array) -> tuple[Array, float]:

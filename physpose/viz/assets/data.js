@@ -41,7 +41,12 @@ const PP = (() => {
   const show = {}; // what the menu ticks
   return { D, time, start, span: time[time.length - 1], css, make, bracket, nearest, onBody, show };
 })();
-// All colours come from the style sheet; on paper it is always the light one.
-PP.onTheme = (redo) => {
+// All colours come from the style sheet; on paper it is the light one, whatever the screen shows.
+PP.onTheme = (() => {
+  const redos = [], redo = () => redos.forEach((f) => f());
+  const paper = (on) => { document.documentElement.classList.toggle("paper", on); redo(); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redo);
-};
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
+  return (f) => redos.push(f);
+})();

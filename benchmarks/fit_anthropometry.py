@@ -155,6 +155,26 @@ def child_dimensions(data: Path, ansur: dict[str, pd.DataFrame]) -> dict[str, di
     return out
 
 
+def infant_head(data: Path, ansur: dict[str, pd.DataFrame]) -> dict[str, dict[str, np.ndarray]]:
+    """Fractions of length at 0, 0.5, 1 and 2 years, mean of both sexes: name -> {"all": values}."""
+    months, folder = np.array([0.0, 6, 12, 24]), data / "child_anthro/pedbp/data-raw/cdc2000"
+
+    def median(file: str) -> np.ndarray:
+        table = pd.read_csv(folder / file).apply(pd.to_numeric, errors="coerce").dropna(subset=["Agemos"])
+        sexes = [table[table.Sex == code] for code in (1, 2)]
+        return np.mean([np.interp(months, t.Agemos, t.M / 100) for t in sexes], axis=0)
+
+    def adult(f: Any) -> float:
+        return float(np.mean([f(t).mean() / 1000 for t in ansur.values()]))
+
+    relative, length = median("hcageinf.csv") / adult(lambda t: t.headcircumference), median("lenageinf.csv")
+    return {
+        "head": {"all": adult(lambda t: t.stature - t.cervicaleheight) * relative**HEAD_POWER / length},
+        "head_depth": {"all": adult(lambda t: t.headlength) * relative / length},
+        "head_breadth": {"all": adult(lambda t: t.headbreadth) * relative / length},
+    }
+
+
 def breadth(children: dict[int, float], adult: float) -> np.ndarray:
     return np.interp(KNOTS, [*children, 18], [*children.values(), adult])
 
@@ -208,11 +228,11 @@ def numbers(values: Any) -> Any:
 
 
 def replace_numbers(path: Path, table: dict[str, dict[str, Any]]) -> None:
-    """Put new ``f: ..., m: ...`` into the lines of a skeleton file's dimensions."""
+    """Put new numbers into the lines of a skeleton file's dimensions."""
     text = path.read_text(encoding="utf-8")
     for name, value in table.items():
-        new = f"f: {numbers(value['f'])}, m: {numbers(value['m'])}"
-        pattern = rf"(?m)^(  {name}: \{{.*?)f: [^\]]*?\]?, m: (?:\[[^\]]*\]|[\d.]+)"
+        new = ", ".join(f"{key}: {numbers(v)}" for key, v in value.items())
+        pattern = rf"(?m)^(  {name}: \{{(?:age: \[.*?\], )?)(?:f|all): .*?(?=, source)"
         text, n = re.subn(pattern, lambda m, new=new: m.group(1) + new, text, count=1)
         if n != 1:
             raise SystemExit(f"{path.name}: no line for {name}")
@@ -221,7 +241,7 @@ def replace_numbers(path: Path, table: dict[str, dict[str, Any]]) -> None:
 
 def compare(path: Path, table: dict[str, dict[str, Any]]) -> float:
     stored = yaml.safe_load(path.read_text(encoding="utf-8"))["dimensions"]
-    return max(float(np.abs(np.subtract(stored[n][s], v[s])).max()) for n, v in table.items() for s in "fm")
+    return max(float(np.abs(np.subtract(stored[n][s], v[s])).max()) for n, v in table.items() for s in v)
 
 
 def main() -> None:
@@ -232,11 +252,15 @@ def main() -> None:
         raise SystemExit("set PHYSPOSE_DATA to the folder that holds child_anthro and nimblephysics")
     data = Path(os.environ["PHYSPOSE_DATA"])
     ansur = read_ansur(data)
-    tables = {"adult": adult_dimensions(ansur), "child": child_dimensions(data, ansur)}
+    tables: dict[str, Any] = {
+        "adult": adult_dimensions(ansur),
+        "child": child_dimensions(data, ansur),
+        "infant": infant_head(data, ansur),
+    }
     for name, table in tables.items():
         print(f"{name}: fractions of height" + (f" at {KNOTS.tolist()} years" if name == "child" else ""))
         for dimension, v in table.items():
-            print(f"  {dimension}: f: {numbers(v['f'])}, m: {numbers(v['m'])}")
+            print(f"  {dimension}: " + ", ".join(f"{key}: {numbers(x)}" for key, x in v.items()))
         path = ROOT / "skeletons" / f"{name}.yaml"
         if write:
             replace_numbers(path, table)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from physpose import load_skeleton
 from physpose.errors import SubjectError
+from physpose.skeleton.files import read_shipped, skeleton_folder
 from physpose.skeleton.growth import distribution
 from physpose.skeleton.model import Skeleton, Subject
 
@@ -129,6 +132,53 @@ def test_talus_calcn_and_toes_together_are_de_levas_foot(sex, com, radii):
     )  # parallel axes along the foot; heights are guesses
     inertia = sum(np.diag(bodies[n].inertia) for n in at) + (m * along**2).sum(1)
     assert 100 * np.sqrt(inertia / m.sum()) / foot_length == pytest.approx(np.array(radii), rel=2e-2)
+
+
+@pytest.mark.parametrize(("sex", "com", "radii"), [("m", 51.38, (32.8, 16.9, 30.6)), ("f", 49.64, (30.7, 14.7, 29.2))])
+def test_torso_and_pelvis_together_are_de_levas_whole_trunk(sex, com, radii):
+    """From cervicale to mid-hip; de Leva's own whole trunk was not used to make the parts."""
+    s = load_skeleton("adult", sex=sex, **REFERENCE[sex])
+    bodies = {b.name: b for b in s.bodies}
+    torso, pelvis, back = bodies["torso"], bodies["pelvis"], bodies["torso"].joint.translation
+    cervicale = back + bodies["head"].joint.translation
+    hip = bodies["femur_r"].joint.translation * [1, 1, 0]
+    trunk = cervicale[1] - hip[1]
+    m = np.array([torso.mass, pelvis.mass])
+    c = np.array([back + torso.com, pelvis.com])
+    centre = m @ c / m.sum()
+    assert 100 * (cervicale[1] - centre[1]) / trunk == pytest.approx(com, abs=1.5)
+    along = (c[:, 1] - centre[1])[:, None] * [1, 0, 1]
+    inertia = np.diag(torso.inertia) + np.diag(pelvis.inertia) + (m[:, None] * along**2).sum(0)
+    assert 100 * np.sqrt(inertia / m.sum()) / trunk == pytest.approx(np.array(radii), abs=1.5)
+
+
+def test_centre_of_mass_stands_at_a_common_height_above_the_feet():
+    for name, age, sex in (("adult", 30, "m"), ("adult", 30, "f"), ("child", 8, "m"), ("child", 6, "f")):
+        s = load_skeleton(name, age=age, sex=sex)
+        origin: dict[str | None, np.ndarray] = {None: np.array([0, s.neutral[2], 0])}  # axes of the pelvis: y up
+        for b in s.bodies:
+            origin[b.name] = origin[b.parent] + b.joint.translation
+        com = sum(b.mass * (origin[b.name] + b.com) for b in s.bodies) / s.mass
+        # published: 0.55-0.57 of height standing in adults, a little higher in children
+        assert 0.545 < com[1] / s.subject.height < 0.60
+        assert origin["calcn_r"][0] < com[0] < origin["toes_r"][0]
+
+
+def test_skeleton_files_hold_what_the_surveys_give(data_dir):
+    path = Path(__file__).parents[1] / "benchmarks/fit_anthropometry.py"
+    spec = importlib.util.spec_from_file_location("fit_anthropometry", path)
+    fit = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fit)
+    ansur = fit.read_ansur(data_dir)
+    tables = {
+        "adult": fit.adult_dimensions(ansur),
+        "child": fit.child_dimensions(data_dir, ansur),
+        "infant": fit.infant_head(data_dir, ansur),
+    }
+    for name, table in tables.items():
+        assert fit.compare(skeleton_folder() / f"{name}.yaml", table) < 1e-4  # four digits are stored
+    for name, table in fit.growth_tables(data_dir).items():
+        assert table == {k: v for k, v in read_shipped("growth")[name].items() if k != "source"}
 
 
 def test_heavier_at_equal_height_is_thicker_not_longer():

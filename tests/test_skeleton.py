@@ -259,8 +259,40 @@ def test_keypoint_sets_have_the_detectors_order_and_points_on_the_body(skeleton)
         assert all(p.body in skeleton.body_names and p.source for p in keypoint_set.points)
         joined = {i for edge in keypoint_set.edges for i in edge}
         assert len(joined) >= 0.7 * len(keypoint_set.points)
-    assert keypoint_names("openpose_body25")[8] == "MidHip"
-    assert keypoint_names("h36m17")[14] == "RShoulder"
+
+
+# As the detectors' own documentation numbers them.
+NUMBERS = {
+    "blazepose33": {0: "nose", 7: "left_ear", 11: "left_shoulder", 16: "right_wrist", 19: "left_index",
+                    24: "right_hip", 27: "left_ankle", 29: "left_heel", 32: "right_foot_index"},
+    "coco17": {1: "left_eye", 6: "right_shoulder", 9: "left_wrist", 12: "right_hip", 15: "left_ankle"},
+    "openpose_body25": {1: "Neck", 2: "RShoulder", 8: "MidHip", 9: "RHip", 15: "REye", 19: "LBigToe", 24: "RHeel"},
+    "halpe26": {16: "right_ankle", 17: "head", 18: "neck", 19: "mid_hip", 20: "left_big_toe", 23: "right_small_toe",
+                24: "left_heel"},
+    "h36m17": {0: "Pelvis", 1: "RHip", 4: "LHip", 7: "Spine", 8: "Thorax", 10: "Head", 11: "LShoulder", 16: "RWrist"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_keypoints_have_the_detectors_numbers(name):
+    for number, keypoint in NUMBERS[name].items():
+        assert keypoint_names(name)[number] == keypoint
+
+
+def test_left_keypoints_are_on_the_left_and_heads_above_feet(skeleton):
+    for name, keypoint_set in skeleton.keypoint_sets.items():
+        at = located(skeleton, keypoint_set.points)
+        for point, p in at.items():
+            if point.startswith(("left", "L")) or point.endswith("_left"):
+                assert p[1] > 0, (name, point)
+            elif point.startswith(("right", "R")) or point.endswith("_right"):
+                assert p[1] < 0, (name, point)
+            else:
+                assert p[1] == pytest.approx(0, abs=1e-9)
+        ankle, hip, wrist = (next(p for n, p in at.items() if part in n.lower()) for part in ("ankle", "hip", "wrist"))
+        shoulder, nose = (next(p for n, p in at.items() if part in n.lower()) for part in ("shoulder", "nose"))
+        assert ankle[2] < wrist[2] < shoulder[2] < nose[2]
+        assert ankle[2] < hip[2] < shoulder[2]
 
 
 def test_sets_agree_on_what_they_share(skeleton):

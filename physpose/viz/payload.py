@@ -11,7 +11,7 @@ import numpy as np
 from physpose.result import FitResult
 from physpose.types import Array, Contacts, Energy
 from physpose.viz.series import Plot, Section, body_weight, sections
-from physpose.viz.shapes import bones, segment_shapes, side
+from physpose.viz.shapes import bones, joints, segment_shapes, side
 
 MOST_FRAMES = 3600  # of a report; longer results are thinned out for it, and it says so
 
@@ -57,11 +57,11 @@ def _skeleton(result: FitResult) -> dict[str, Any]:
     def plain(x: Any) -> Any:
         return [round(float(v), 5) for v in x] if isinstance(x, np.ndarray | list) else x
 
-    shapes = [{k: plain(v) for k, v in shape.items()} for shape in segment_shapes(result.skeleton)]
     return {
         "bodies": [{"name": n, "side": side(n)} for n in result.skeleton.body_names],
-        "bones": bones(result.skeleton),
-        "shapes": shapes,
+        "bones": [{k: plain(v) for k, v in bone.items()} for bone in bones(result.skeleton)],
+        "joints": joints(result.skeleton),
+        "shapes": [{k: plain(v) for k, v in shape.items()} for shape in segment_shapes(result.skeleton)],
     }
 
 

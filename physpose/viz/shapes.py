@@ -11,6 +11,8 @@ from physpose.types import Array
 
 DENSITY = 1000.0  # [kg/m^3], near that of the human body as a whole
 LEAST_LENGTH = 0.02  # [m]; shorter segments are not drawn
+LINK = 1e-3  # [m]; ends closer than this are one point
+DOT_APART = 0.035  # [m] between two dots
 MOST_TAPER = 1.2  # of the section's area from one end to the other, over its mean
 WIDTH_RANGE = (0.6, 1.8)  # width over depth
 
@@ -79,9 +81,42 @@ def _section(body: Body, along: Array) -> tuple[Array, float]:
     return wide, float(np.clip(ratio, *WIDTH_RANGE))
 
 
-def bones(skeleton: Skeleton) -> list[tuple[int, int]]:
-    """Pairs of body indices whose origins are joined by a line: each segment and its parent."""
-    return [(skeleton.body_index(b.parent), i) for i, b in enumerate(skeleton.bodies) if b.parent is not None]
+def bones(skeleton: Skeleton) -> list[dict[str, Any]]:
+    """Lines of a stick figure, each fixed to one body: "body" index, "from" and "to" (3,) [m] in its frame, "side".
+
+    A segment's own axis, and links from the nearer of its ends to the joints beside it: shoulders hang on the neck, not
+    on the waist where the trunk's frame is.
+    """
+    return [line for i, body in enumerate(skeleton.bodies) for line in _bones(i, body, skeleton)]
+
+
+def _bones(index: int, body: Body, skeleton: Skeleton) -> list[dict[str, Any]]:
+    children = [b for b in skeleton.bodies if b.parent == body.name]
+    if not children:
+        end = body.com + np.linalg.norm(_inertia_ends(body, body.com)[1] - body.com) * _unit(body.com)
+        return [{"body": index, "from": np.zeros(3), "to": end, "side": side(body.name)}] if body.mass > 0 else []
+    start, end, _ = _ends(body, [b.joint.translation for b in children])
+    lines, end_used = [], False
+    for child in children:
+        p = child.joint.translation
+        at_end = np.linalg.norm(p - end) < np.linalg.norm(p - start)
+        end_used |= bool(at_end)
+        near = end if at_end else start
+        if np.linalg.norm(p - near) > LINK:
+            lines.append({"body": index, "from": near, "to": p, "side": side(child.name)})
+    if end_used:
+        lines.insert(0, {"body": index, "from": start, "to": end, "side": side(body.name)})
+    return lines
+
+
+def joints(skeleton: Skeleton) -> list[int]:
+    """Bodies whose origin is worth a dot: all but the root's and those close to their parent's."""
+    far = [b.parent is not None and bool(np.linalg.norm(b.joint.translation) > DOT_APART) for b in skeleton.bodies]
+    return [i for i, shown in enumerate(far) if shown]
+
+
+def _unit(x: Array) -> Array:
+    return x / max(float(np.linalg.norm(x)), 1e-9)
 
 
 def side(name: str) -> str:

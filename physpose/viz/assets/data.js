@@ -1,4 +1,12 @@
 "use strict";
+// A script that fails says so on the page.
+addEventListener("error", (event) => {
+  if (document.querySelector(".failed")) return;
+  const notice = document.createElement("aside");
+  notice.className = "notice warn failed";
+  notice.textContent = `A part of this report failed: ${event.message}`;
+  document.querySelector("main").prepend(notice);
+});
 // Report namespace, the decoded data, and small helpers.
 const PP = (() => {
   const unpack = ({ shape, f32 }) => {

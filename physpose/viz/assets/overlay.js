@@ -21,7 +21,6 @@ PP.overlay = (() => {
     return Z > 0 ? [(focal * X) / Z + centre[0], (focal * Y) / Z + centre[1]] : [NaN, NaN];
   };
   const body = (i, b) => D.positions.data.subarray(3 * (i * D.positions.shape[1] + b)).slice(0, 3);
-  const far = (i, shape) => PP.onBody(i, shape.body, shape.to);
 
   const x = (p) => (p[0] - part.left) * scale;
   const y = (p) => (p[1] - part.top) * scale;
@@ -42,13 +41,11 @@ PP.overlay = (() => {
     context.fill();
   };
   const drawSkeleton = (i, unit) => {
-    const { bodies, bones, shapes } = D.skeleton;
-    const joints = bodies.map((_, b) => project(body(i, b)));
-    const lines = bones.map(([p, c]) => [joints[p], joints[c], bodies[c].side]);
-    for (const s of shapes) if (s.kind === "ellipsoid") lines.push([joints[s.body], project(far(i, s)), bodies[s.body].side]);
+    const { bodies, bones, joints } = D.skeleton;
+    const lines = bones.map((b) => [project(PP.onBody(i, b.body, b.from)), project(PP.onBody(i, b.body, b.to)), b.side]);
     for (const [p, q] of lines) line(p, q, 4.4 * unit, "#0009");
     for (const [p, q, side] of lines) line(p, q, 2.6 * unit, COLOUR[side]);
-    joints.forEach((p, b) => { disc(p, 3.1 * unit, "#0009"); disc(p, 2.2 * unit, COLOUR[bodies[b].side]); });
+    for (const b of joints) { disc(project(body(i, b)), 3.1 * unit, "#0009"); disc(project(body(i, b)), 2.2 * unit, COLOUR[bodies[b].side]); }
   };
   const drawPoints = (i, unit) => {
     const { uv, confidence } = D.keypoints, K = uv.shape[1];

@@ -126,7 +126,7 @@ PP.plots = (() => {
     const next = cards.find((e) => !e.chart && e.area.clientWidth);
     if (!next) return;
     build(next);
-    (window.requestIdleCallback || setTimeout)(buildQuietly);
+    setTimeout(buildQuietly, 25);
   };
 
   const start = () => {
@@ -140,7 +140,7 @@ PP.plots = (() => {
     for (const e of cards) { seen.observe(e.card); resized.observe(e.area); }
     PP.player.onTime((t) => { for (const e of cards) if (e.visible) mark(e, t); });
     PP.onTheme(() => cards.forEach((e) => { if (e.area.clientWidth) build(e); }));
-    (window.requestIdleCallback || setTimeout)(buildQuietly);
+    setTimeout(buildQuietly, 25);
   };
   return { start, drag };
 })();

@@ -8,7 +8,7 @@ PP.scene = (() => {
   const FORCE_LENGTH = 0.8; // [m] of an arrow of one body weight
   const UP = new THREE.Vector3(0, 0, 1);
   const colours = []; // [material, name of its colour]
-  let renderer, camera, controls, scene, bodies, arrows, com, shadow, floor, wanted = true;
+  let renderer, camera, controls, scene, bodies, arrows, com, shadow, floor, wanted = true, coarse = 1;
 
   const paint = (name, more = {}) => {
     const material = new THREE.MeshStandardMaterial({ roughness: 0.62, metalness: 0, ...more });
@@ -173,7 +173,7 @@ PP.scene = (() => {
   const resize = () => {
     const w = frame.clientWidth, h = frame.clientHeight;
     if (!w || !h) return;
-    renderer.setPixelRatio(Math.min(devicePixelRatio || 1, 2));
+    renderer.setPixelRatio(coarse * Math.min(devicePixelRatio || 1, 2));
     renderer.setSize(w, h, false);
     camera.aspect = w / h;
     camera.updateProjectionMatrix();
@@ -189,8 +189,19 @@ PP.scene = (() => {
     camera.position.set(centre[0] + away * Math.cos(yaw || 0), centre[1] + away * Math.sin(yaw || 0), 1.55);
     controls.update();
   };
-  const loop = () => {
-    if (wanted) { wanted = false; renderer.render(scene, camera); }
+  // Without a graphics card: after a dozen slow pictures in a row, coarser and without shadows.
+  let slow = 0, last = 0;
+  const economize = (now) => {
+    slow = now - last > 70 && now - last < 1000 ? slow + 1 : 0;
+    last = now;
+    if (slow !== 12 || !renderer.shadowMap.enabled) return;
+    renderer.shadowMap.enabled = false;
+    coarse = 0.6;
+    scene.traverse((o) => { if (o.material) o.material.needsUpdate = true; });
+    resize();
+  };
+  const loop = (now) => {
+    if (wanted) { wanted = false; renderer.render(scene, camera); economize(now); }
     requestAnimationFrame(loop);
   };
 
@@ -224,7 +235,7 @@ PP.scene = (() => {
     look();
     new ResizeObserver(resize).observe(frame);
     PP.player.onTime(draw);
-    loop();
+    requestAnimationFrame(loop);
   };
   return { start };
 })();

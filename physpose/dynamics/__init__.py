@@ -3,6 +3,7 @@
 from physpose.dynamics.algorithms import (
     GRAVITY,
     aba,
+    body_velocities,
     center_of_mass,
     centroidal_momentum,
     centroidal_momentum_rate,
@@ -20,6 +21,7 @@ __all__ = [
     "BodyParameters",
     "aba",
     "body_parameters",
+    "body_velocities",
     "center_of_mass",
     "centroidal_momentum",
     "centroidal_momentum_rate",

@@ -19,11 +19,11 @@ from physpose.dynamics.engines import inverse_dynamics
 from physpose.dynamics.gradients import Arguments
 from physpose.dynamics.kinematics import Poses, accelerations, poses, subtree_sum, velocities
 from physpose.dynamics.parameters import BodyParameters, check_parameters, current_parameters
+from physpose.dynamics.pinocchio_backend import GRAVITY
 from physpose.dynamics.tree import tree_of
 from physpose.errors import UnknownNameError
 from physpose.spatial import matvec, skew
 
-GRAVITY = (0.0, 0.0, -9.81)  # [m/s^2], world
 cross = torch.linalg.cross
 
 
@@ -135,7 +135,7 @@ def jacobian(
     offset: Tensor | None = None,
     parameters: BodyParameters | None = None,
 ) -> Tensor:
-    """J (*b, 6, nv), J v = [linear, angular] in world axes, of a body's point ``offset`` (3,) [m], its origin if None."""
+    """J (*b, 6, nv), J v = [linear, angular] in world axes, of a body's point ``offset`` (3,) [m] (None: origin)."""
     parameters = _prepare(chain, q, parameters)
     x, i = poses(chain, q, parameters), _body_index(chain, body)
     S = x.S * tree_of(chain).tensor("supports", q)[i, :, None]
@@ -143,6 +143,14 @@ def jacobian(
     arm = _point(x, i, offset) - x.c
     # v(point) = V_lin + w x arm
     return torch.cat([linear + cross(angular, arm[..., None, :].expand_as(angular)), angular], -1).mT
+
+
+def body_velocities(chain: KinematicChain, q: Tensor, v: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
+    """Velocities (*b, n_bodies, 6) of all bodies' origins: linear [m/s], angular [rad/s], world axes."""
+    parameters = _prepare(chain, q, parameters, v=v)
+    x = poses(chain, q, parameters)
+    linear, w = split(velocities(chain, x, v))
+    return torch.cat([linear + cross(w, x.p - x.c[..., None, :]), w], -1)
 
 
 def frame_velocity(

@@ -82,16 +82,17 @@ def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
 
 
 def _check_shape(chain: KinematicChain, name: str, x: Tensor, n: int, batch: torch.Size) -> None:
-    if x.shape != (*batch, n):
+    if x.shape[-1:] != (n,) or x.shape[:-1] != batch:
         raise InputError(f"{name} has shape {tuple(x.shape)}; {chain.skeleton.name} needs {(*batch, n)}")
     _check_kind(chain, name, x)
 
 
 def _check_kind(chain: KinematicChain, name: str, x: Tensor) -> None:
-    if x.dtype != chain.axis.dtype:
-        raise InputError(f"{name} is {x.dtype}, the chain {chain.axis.dtype}; convert one: chain.to({x.dtype})")
-    if x.device != chain.axis.device:
-        raise InputError(f"{name} is on {x.device}, the chain on {chain.axis.device}; move one: chain.to({x.device!r})")
+    like = chain.axis
+    if x.dtype != like.dtype:
+        raise InputError(f"{name} is {x.dtype}, the chain {like.dtype}; convert one: chain.to({x.dtype})")
+    if x.device != like.device:
+        raise InputError(f"{name} is on {x.device}, the chain on {like.device}; move one: chain.to({x.device!r})")
 
 
 def _raise_if_not_finite(name: str, x: Tensor, names: list[str]) -> None:

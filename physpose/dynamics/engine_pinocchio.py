@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +86,12 @@ def _samples(model: PinocchioModel, x: Arguments) -> Iterator[tuple[Array, Array
     external = None if x.external is None else x.external.numpy()
     for t in range(len(q)):
         model.model.gravity.linear = gravity[t]
-        yield pin.normalize(model.model, q[t]), v[t], a[t], None if external is None else dict(zip(names, external[t], strict=True))
+        yield (
+            pin.normalize(model.model, q[t]),
+            v[t],
+            a[t],
+            None if external is None else dict(zip(names, external[t], strict=True)),
+        )
 
 
 @per_chain

@@ -1,6 +1,8 @@
 """Inverse dynamics by one compiled kernel for large batches: newton_euler.h, through NVIDIA Warp, for CPU and GPU."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from physpose.spatial import skew
 
 SOURCE = Path(__file__).with_name("newton_euler.h")
 LANES = {torch.float64: 8, torch.float32: 16}  # of a 512-bit register; half as wide ones take two
+SAMPLES_PER_THREAD = 512  # at least: fewer take less time than starting a thread
 REALS = {torch.float64: "double", torch.float32: "float"}
 
 
@@ -122,8 +125,25 @@ def _inputs(chain: KinematicChain, x: Arguments) -> dict[str, Tensor]:
 
 
 def _launch(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:
-    wp = _warp()
+    """Run the kernel on these arrays; on the CPU by as many threads as torch may use."""
+    samples = len(arrays["q"])
+    chunks = 1 if arrays["q"].is_cuda else min(torch.get_num_threads(), samples // SAMPLES_PER_THREAD)
+    if chunks <= 1:
+        _launch_once(tree, vjp, arrays)
+        return
+    bounds = [samples * i // chunks for i in range(chunks + 1)]
+    parts = [{name: _part(name, x, slice(*ends)) for name, x in arrays.items()} for ends in pairwise(bounds)]
+    with ThreadPoolExecutor(chunks) as pool:  # the kernel runs without Python's lock
+        list(pool.map(lambda part: _launch_once(tree, vjp, part), parts))
 
+
+def _part(name: str, x: Tensor, samples: slice) -> Tensor:
+    shared = name in ("table", "parameters") or (name == "gravity" and x.ndim == 1)
+    return x if shared else x[samples]
+
+
+def _launch_once(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:
+    wp = _warp()
     q = arrays["q"]
     lanes = LANES[q.dtype] if q.device.type == "cpu" else 1
     kernel, Call = _kernel(q.dtype, vjp, -(-len(tree.kind) // 16) * 16, lanes)

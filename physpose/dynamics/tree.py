@@ -72,10 +72,21 @@ class Tree:
         return np.array([x for k in self.kind for x in linear[int(k)]], bool)[:, None]
 
     @cached_property
+    def quaternions(self) -> list[tuple[int, int, bool]]:
+        """First column in q, first angular column in v, and whether it is a free joint's, of every quaternion."""
+        rows = [(int(k), int(q), int(v)) for k, q, v in zip(self.kind, self.q, self.v, strict=True)]
+        return [(q + 3 * (k == FREE), v + 3 * (k == FREE), k == FREE) for k, q, v in rows if k in (FREE, BALL)]
+
+    @cached_property
     def quaternion_columns(self) -> np.ndarray:
         """(n_quaternions, 4) columns of q."""
-        first = [q + 3 * (kind == FREE) for kind, q in zip(self.kind, self.q, strict=True) if kind in (FREE, BALL)]
-        return np.array(first, int).reshape(-1, 1) + np.arange(4)
+        return np.array([k for k, _, _ in self.quaternions], int).reshape(-1, 1) + np.arange(4)
+
+    @cached_property
+    def single_axis_columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Columns in q and in v of the hinges and slides."""
+        single = np.flatnonzero((self.kind == HINGE) | (self.kind == SLIDE))
+        return self.q[single], self.v[single]
 
     @cached_property
     def tilted(self) -> list[bool]:

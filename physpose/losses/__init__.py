@@ -1,0 +1,1 @@
+"""Losses: one function an equation, from tensors to a residual."""

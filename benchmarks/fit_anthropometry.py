@@ -27,10 +27,14 @@ BANDWIDTH = 0.8  # [years] of the Gaussian kernel
 SEXES = {"f": "FEMALE", "m": "MALE"}
 # Hip-to-lumbar-joint height and hip-centre depth of Rajagopal 2016, a body of 1.70 m: (0.0815 + 0.0785) / 1.70
 PELVIS_HEIGHT = 0.0941
-# Distance of the glenohumeral centres over biacromial breadth: 2 x 0.170 m in Rajagopal 2016, 0.2368 x 1.70 m in ANSUR
-SHOULDER_OF_BIACROMIAL = 0.845
-# Distance of the hip joint centres over bicristal breadth (unverified; Rajagopal 2016 has 0.58)
-HIPS_OF_BICRISTAL = 0.60
+# Distance of the glenohumeral centres over biacromial breadth: the acromion's edge lies some 9 mm outside the humeral
+# head's centre (acromion index 0.64: Nyffeler et al. 2006); Rajagopal 2016 has 0.845
+SHOULDER_OF_BIACROMIAL = 0.957
+# Distance of the hip joint centres over bicristal breadth: 0.66 of the distance of the ASIS plus 15 mm (Harrington et
+# al. 2007), the latter taken as 0.87 of bicristal breadth (unverified); Rajagopal 2016 has 0.58
+HIPS_OF_BICRISTAL = 0.63
+# Shoulder to elbow joint centre over acromion-radiale length: 0.2866 m of 0.1909 x 1.70 m (Rajagopal 2016, ANSUR)
+UPPER_ARM_OF_ACROMION_RADIALE = 0.883
 # Head-and-neck length goes as head circumference to this power (unverified): the face and neck grow more than the skull
 HEAD_POWER = 1.45
 # How much of the growth of head circumference from 3 years to adult is done (unverified interpolation)
@@ -39,7 +43,7 @@ HEAD_PROGRESS = {3: 0.0, 4: 0.12, 6: 0.31, 8: 0.43, 10: 0.55, 12: 0.68, 14: 0.81
 BIACROMIAL = {2: 0.236, 3: 0.231, 4: 0.227, 6: 0.223, 8: 0.222, 10: 0.222, 12: 0.222, 14: 0.224}
 BICRISTAL = {2: 0.172, 3: 0.166, 4: 0.162, 6: 0.158, 8: 0.158, 10: 0.159, 12: 0.161, 14: 0.162}
 # de Leva 1996: joint-centre lengths over stature
-DE_LEVA = {"upper_arm": {"f": 275.1 / 1735, "m": 281.7 / 1741}, "forearm": {"f": 264.3 / 1735, "m": 268.9 / 1741},
+DE_LEVA = {"forearm": {"f": 264.3 / 1735, "m": 268.9 / 1741},
            "hand": {"f": 170.1 / 1735, "m": 187.9 / 1741}}  # fmt: skip
 
 
@@ -99,6 +103,7 @@ def adult_dimensions(ansur: dict[str, pd.DataFrame]) -> dict[str, dict[str, floa
             "torso": r["cervicaleheight"] - hip - PELVIS_HEIGHT, "torso_depth": r["chestdepth"],
             "shoulder_width": SHOULDER_OF_BIACROMIAL * r["biacromialbreadth"], "head": 1 - r["cervicaleheight"],
             "head_depth": r["headlength"], "head_breadth": r["headbreadth"],
+            "upper_arm": UPPER_ARM_OF_ACROMION_RADIALE * r["acromionradialelength"],
             **{n: v[sex] for n, v in DE_LEVA.items()}, "hand_breadth": r["handbreadth"],
         }  # fmt: skip
         for name, value in values.items():

@@ -305,7 +305,7 @@ def test_scale_groups_cover_lengths_on_both_sides_once(skeleton):
     used = [(body, axis) for g in skeleton.scale_groups for body in g.bodies for axis in g.axes]
     assert len(used) == len(set(used))
     for group in skeleton.scale_groups:
-        assert 0.02 < group.sigma < 0.1
+        assert 0.02 < group.sigma <= 0.1
         lefts = {b[:-2] for b in group.bodies if b.endswith("_l")}
         assert lefts == {b[:-2] for b in group.bodies if b.endswith("_r")}
 

@@ -126,6 +126,7 @@ def test_names_cannot_break_out(result):
         skeleton=body,
         assumptions=(Assumption(what=evil, value=evil, source=evil),),
         contacts=replace(result.contacts, method=evil),
+        keypoints=replace(result.keypoints, keypoint_set=evil),
     )
     ours, theirs = Page(render_report(result)), Page(render_report(odd))
     count = {tag: sum(t == tag for t, _ in ours.tags) for tag in ("script", "img")}

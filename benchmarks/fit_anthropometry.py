@@ -238,7 +238,7 @@ def replace_numbers(path: Path, table: dict[str, dict[str, Any]]) -> None:
     for name, value in table.items():
         new = ", ".join(f"{key}: {numbers(v)}" for key, v in value.items())
         pattern = rf"(?m)^(  {name}: \{{(?:age: \[.*?\], )?)(?:f|all): .*?(?=, source)"
-        text, n = re.subn(pattern, lambda m, new=new: m.group(1) + new, text, count=1)
+        text, n = re.subn(pattern, rf"\g<1>{new}", text, count=1)
         if n != 1:
             raise SystemExit(f"{path.name}: no line for {name}")
     path.write_text(text, encoding="utf-8")

@@ -399,5 +399,12 @@ def test_unusable_files_are_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_incomplete_own_file_names_what_is_missing(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: adult\nname: mine\nbodies: {head: {size: [head_depth, neck_and_head, head_breadth]}}\n")
+    with pytest.raises(InputError, match="neck_and_head"):
+        load_skeleton(path)
+
+
 def test_files_are_found_beside_the_package():
     assert (skeleton_folder() / "adult.yaml").is_file()

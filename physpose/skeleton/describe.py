@@ -28,8 +28,9 @@ def _subject(s: Skeleton) -> str:
 
 
 def _bodies(s: Skeleton) -> str:
+    share = 100 / s.mass if s.mass > 0 else 0.0
     rows = [
-        (b.name, b.parent or "world", f"{b.mass:.3f}", f"{100 * b.mass / s.mass:.1f}", _length(s, b), _vector(b.com),
+        (b.name, b.parent or "world", f"{b.mass:.3f}", f"{share * b.mass:.1f}", _length(s, b), _vector(b.com),
          _vector(_radii(b)))
         for b in s.bodies
     ]  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from physpose.errors import InputError
 from physpose.skeleton.build import build_skeleton
-from physpose.skeleton.files import read_skeleton_file
+from physpose.skeleton.files import SHIPPED, read_skeleton_file
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.subject import complete_subject
 
@@ -28,5 +29,11 @@ def load_skeleton(
     ``UnknownNameError`` for an unknown name, ``InputError`` for a file that cannot be used.
     """
     data: dict[str, Any] = read_skeleton_file(name)
-    subject, assumptions, warnings = complete_subject(data, age=age, sex=sex, height=height, mass=mass)
-    return build_skeleton(data, subject, assumptions, warnings)
+    try:
+        subject, assumptions, warnings = complete_subject(data, age=age, sex=sex, height=height, mass=mass)
+        return build_skeleton(data, subject, assumptions, warnings)
+    except (KeyError, TypeError, AttributeError) as error:
+        if str(name) in SHIPPED:
+            raise
+        # a file of the user's own may lack or misplace anything
+        raise InputError(f"{name}: incomplete or misplaced entry ({type(error).__name__}: {error})") from error

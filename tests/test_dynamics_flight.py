@@ -1,4 +1,4 @@
-"""Ten seconds in free fall and in orbit: MuJoCo moves the body, our kinematics must keep its momentum and its energy."""
+"""Ten seconds in free fall and in orbit: MuJoCo moves the body, our kinematics must keep its momentum and energy."""
 
 from __future__ import annotations
 

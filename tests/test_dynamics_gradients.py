@@ -13,11 +13,11 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from physpose import dynamics
 from physpose.chain import KinematicChain
+from physpose.dynamics.engine_pinocchio import to_q_gradient
 from physpose.dynamics.engines import choose
-from physpose.dynamics.gradients import Arguments, to_q_gradient
+from physpose.dynamics.gradients import Arguments
 from physpose.dynamics.parameters import BodyParameters
 from physpose.dynamics.pinocchio_backend import PinocchioModel
-from physpose.dynamics.tree import tree_of
 
 RTOL = 1e-9  # relative to the largest entry: float64
 G = [0.3, -0.5, -9.7]
@@ -28,10 +28,10 @@ WARP = pytest.param("warp", marks=needs_warp)
 engines = pytest.mark.parametrize("engine", ["torch", "pinocchio", WARP])
 
 
-def assert_close(value: torch.Tensor, expected: torch.Tensor | np.ndarray) -> None:
-    expected = torch.as_tensor(expected).detach()
+def assert_close(value: torch.Tensor | np.ndarray, expected: torch.Tensor | np.ndarray) -> None:
+    value, expected = torch.as_tensor(value).detach(), torch.as_tensor(expected).detach()
     atol = RTOL * max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(value.detach(), expected, rtol=0, atol=atol)
+    torch.testing.assert_close(value, expected, rtol=0, atol=atol)
 
 
 def leaves(seed: int, tree, T: int = 3) -> list[torch.Tensor]:
@@ -110,15 +110,18 @@ def test_engines_agree_with_pinocchios_analytic_derivatives(tree, engine):
     u = torch.randn(len(q), tree.nv, dtype=q.dtype, generator=torch.Generator().manual_seed(0))
     tau = dynamics.rnea(chain, q, v, a, gravity=torch.tensor(G, dtype=q.dtype), engine=engine)
     by_q, by_v, by_a = torch.autograd.grad((u * tau).sum(), (q, v, a))
-    cols, inputs = model.v_columns, [x.detach() for x in (q, v, a)]
+    inputs = [x.detach() for x in (q, v, a)]
     for t, state in enumerate(zip(*model.arguments(q=inputs[0], v=inputs[1], a=inputs[2]), strict=True)):
         dq, dv, M = pin.computeRNEADerivatives(model.model, model.data, *state)
-        expected = [np.empty(tree.nv) for _ in range(3)]
-        for out, jacobian in zip(expected, (dq, dv, M), strict=True):
-            out[cols] = u[t].numpy()[cols] @ jacobian
-        assert_close(by_q[[t]], to_q_gradient(tree_of(chain), inputs[0][[t]].numpy(), expected[0][None]))
-        assert_close(by_v[t], expected[1])
-        assert_close(by_a[t], expected[2])
+        u_t = u[t].numpy()[model.v_columns]
+        # Pinocchio's are by motions dv of q + dv
+        t_q, t_by_q = inputs[0][[t]], by_q[[t]]
+        zero = torch.zeros(1, tree.nv, dtype=q.dtype)
+        _, by_motion = torch.autograd.functional.vjp(lambda dv, q=t_q: chain.integrate(q, dv), zero, t_by_q)
+        assert_close(by_motion[0][model.v_columns], u_t @ dq)
+        assert_close(by_v[t][model.v_columns], u_t @ dv)
+        assert_close(by_a[t][model.v_columns], M @ u_t)
+        assert_close(by_q[t][model.q_columns], to_q_gradient(model, state[0], u_t @ dq))  # and tangent to the sphere
 
 
 @pytest.mark.parametrize("engine", ["pinocchio", WARP])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,23 +24,37 @@ def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
     _check_shape(chain, "q", q, chain.nq, q.shape[:-1])
     for name, x in rates.items():
         _check_shape(chain, name, x, chain.nv, q.shape[:-1])
-    for name, x in {"q": q, **rates}.items():
-        if not math.isfinite(float(x.detach().sum())):  # one small number to look at; the rare rest comes after
-            _raise_if_not_finite(name, x.detach(), q_names(chain) if name == "q" else v_names(chain))
-    first = tree_of(chain).quaternion_columns
-    if len(first):
-        length = q.detach()[..., first].norm(dim=-1)
-        if float((length - 1).abs().amax() if length.numel() else 0) > UNIT_TOLERANCE:
-            _raise_not_unit(chain, length)
+    q, rates = q.detach(), {name: x.detach() for name, x in rates.items()}
+    # one number to look at, because at one sample each operation counts; the rare rest comes after
+    if not math.isfinite(torch.cat([q, *rates.values()], -1).sum().item()):
+        for name, x in {"q": q, **rates}.items():
+            _raise_if_not_finite(name, x, q_names(chain) if name == "q" else v_names(chain))
+    for joint, k in tree_of(chain).quaternions.items():
+        length = torch.linalg.vector_norm(q[..., k : k + 4], dim=-1)
+        if length.numel() and (length - 1).abs_().max().item() > UNIT_TOLERANCE:
+            _raise_not_unit(joint, length)
 
 
 def check_gravity(chain: KinematicChain, gravity: Gravity, batch: torch.Size) -> Tensor:
     """Gravity as a tensor (3,) or (*b, 3) [m/s^2], world frame."""
-    g = gravity if isinstance(gravity, Tensor) else torch.tensor(gravity, dtype=chain.axis.dtype).to(chain.axis.device)
+    like = chain.axis
+    g = gravity if isinstance(gravity, Tensor) else _constant(_numbers(gravity), like.dtype, like.device)
     if g.shape != (3,) and g.shape != (*batch, 3):
         raise InputError(f"gravity has shape {tuple(g.shape)}; (3,) or {(*batch, 3)} needed, in m/s^2, world frame")
     _check_kind(chain, "gravity", g)
     return g
+
+
+def _numbers(gravity: Sequence[float]) -> tuple[float, ...]:
+    try:
+        return tuple(float(x) for x in gravity)
+    except TypeError:
+        raise InputError(f"gravity is {gravity!r}; three numbers or a tensor needed, in m/s^2, world frame") from None
+
+
+@lru_cache(maxsize=16)
+def _constant(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def check_external(chain: KinematicChain, external: External, batch: torch.Size) -> Tensor | None:
@@ -104,9 +119,7 @@ def _raise_if_not_finite(name: str, x: Tensor, names: list[str]) -> None:
         raise InputError(f"{name} is {value} at {where}; leave such frames out or fill them")
 
 
-def _raise_not_unit(chain: KinematicChain, length: Tensor) -> None:
-    *sample, which = ((length - 1).abs() > UNIT_TOLERANCE).nonzero()[0].tolist()
-    joints = [b.joint.name for b in chain.skeleton.bodies if b.joint.kind in ("free", "ball")]
-    given = float(length[(*sample, which)])
-    where = f"the quaternion of {joints[which]} at sample {tuple(sample)}"
-    raise InputError(f"q: {where} has length {given:.4g}; divide it by that")
+def _raise_not_unit(joint: str, length: Tensor) -> None:
+    sample = tuple(((length - 1).abs() > UNIT_TOLERANCE).nonzero()[0].tolist())
+    given = float(length[sample])
+    raise InputError(f"q: the quaternion of {joint} at sample {sample} has length {given:.4g}; divide it by that")

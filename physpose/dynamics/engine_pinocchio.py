@@ -10,7 +10,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.dynamics.cache import per_chain
-from physpose.dynamics.gradients import Arguments, Gradients, to_q_gradient
+from physpose.dynamics.gradients import Arguments, Gradients
 from physpose.dynamics.parameters import BodyParameters, with_parameters
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.dynamics.tree import tree_of
@@ -37,19 +37,19 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
 def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_parameters: bool) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv), from the derivatives of rnea (Carpentier & Mansard 2018)."""
     assert not by_parameters
-    model = _model(chain, x.parameters)
-    u_all = u.numpy()[:, model.v_columns]
-    dq_bar, v_bar, a_bar = np.empty(u.shape), np.empty(u.shape), np.empty(u.shape)
-    gravity_bar = np.empty((len(u), 3))
+    model, B = _model(chain, x.parameters), len(u)
+    q_bar, v_bar, a_bar, gravity_bar = (np.empty((B, n)) for n in (chain.nq, chain.nv, chain.nv, 3))
     external_bar = None if x.external is None else np.empty(x.external.shape)
+    u_all, as_tensor = u.numpy()[:, model.v_columns], torch.from_numpy
     for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
         bars = _sample_vjp(model, q, v, a, wrenches, u_all[t])
-        dq_bar[t, model.v_columns], v_bar[t, model.v_columns], a_bar[t, model.v_columns], gravity_bar[t] = bars[:4]
+        q_bar[t, model.q_columns], v_bar[t, model.v_columns], a_bar[t, model.v_columns], gravity_bar[t] = bars[:4]
         if external_bar is not None:
             external_bar[t] = bars[4]
-    by_external = None if external_bar is None else torch.from_numpy(external_bar)
-    as_tensor = torch.from_numpy
-    q_bar = to_q_gradient(tree_of(chain), x.q.numpy(), dq_bar)
+    for k in tree_of(chain).quaternions.values():
+        # it was brought to unit length first; the gradient is tangent to the sphere, so only its size changes
+        q_bar[:, k : k + 4] /= np.linalg.norm(x.q.numpy()[:, k : k + 4], axis=-1, keepdims=True)
+    by_external = None if external_bar is None else as_tensor(external_bar)
     return Gradients(as_tensor(q_bar), as_tensor(v_bar), as_tensor(a_bar), as_tensor(gravity_bar), by_external, None)
 
 
@@ -60,20 +60,51 @@ def _sample_vjp(
 
     forces = () if wrenches is None else (model.joint_wrenches(q, wrenches),)
     dq, dv, M = pin.computeRNEADerivatives(model.model, model.data, q, v, a, *forces)
-    q_bar, v_bar, a_bar = u @ dq, u @ dv, M @ u
+    tangent, v_bar, a_bar = u @ dq, u @ dv, M @ u
     # tau = ... - sum m J_com^T g
     gravity_bar = -model.skeleton.mass * (pin.jacobianCenterOfMass(model.model, model.data, q) @ u)
-    if wrenches is None:
-        return q_bar, v_bar, a_bar, gravity_bar, None
-    external_bar = np.empty((len(wrenches), 6))
+    external_bar = None
+    if wrenches is not None:
+        external_bar, turn = _external_vjp(model, q, wrenches, u)
+        tangent = tangent + turn
+    return to_q_gradient(model, q, tangent), v_bar, a_bar, gravity_bar, external_bar
+
+
+def _external_vjp(model: PinocchioModel, q: Array, wrenches: dict[str, Array], u: Array) -> tuple[Array, Array]:
+    """Gradient by the wrenches (n, 6), and the part of that by q (nv) that Pinocchio's derivatives leave out."""
+    import pinocchio as pin
+
+    bar, turn = np.empty((len(wrenches), 6)), np.zeros(len(u))
     pin.computeJointJacobians(model.model, model.data, q)
     for i, (name, w) in enumerate(wrenches.items()):
         J = pin.getFrameJacobian(model.model, model.data, model.frame_ids[name], pin.LOCAL_WORLD_ALIGNED)
         U = J @ u
-        external_bar[i] = -U
+        bar[i] = -U
         # Pinocchio held the wrench fast to the link; it stays fixed in the world while the link turns
-        q_bar = q_bar - J[3:].T @ (np.cross(U[:3], w[:3]) + np.cross(U[3:], w[3:]))
-    return q_bar, v_bar, a_bar, gravity_bar, external_bar
+        turn -= J[3:].T @ (np.cross(U[:3], w[:3]) + np.cross(U[3:], w[3:]))
+    return bar, turn
+
+
+def to_q_gradient(model: PinocchioModel, q: Array, tangent: Array) -> Array:
+    """Gradient by q (nq), tangent to the sphere at quaternions, from that (nv) by motions dv of q + dv.
+
+    dquat = quat * (w, 0) / 2: its columns are orthogonal, of length 1/2, so the gradient is 2 quat * (w_bar, 0).
+    Scalars, because arrays of three cost more than Pinocchio's derivatives.
+    """
+    import pinocchio as pin
+
+    single_q, single_v = model.single_axis_columns
+    grad = np.empty(len(q))
+    grad[single_q] = tangent[single_v]
+    for k, j, free in model.quaternions:
+        x, y, z, w = q[k : k + 4].tolist()
+        a, b, c = tangent[j : j + 3].tolist()
+        vector = 2 * (w * a + y * c - z * b), 2 * (w * b + z * a - x * c), 2 * (w * c + x * b - y * a)
+        grad[k : k + 4] = *vector, -2 * (x * a + y * b + z * c)
+        if free:
+            # the position moves by R dv
+            grad[k - 3 : k] = pin.Quaternion(w, x, y, z).toRotationMatrix() @ tangent[j - 3 : j]
+    return grad
 
 
 def _samples(model: PinocchioModel, x: Arguments) -> Iterator[tuple[Array, Array, Array, dict[str, Array] | None]]:
@@ -81,17 +112,12 @@ def _samples(model: PinocchioModel, x: Arguments) -> Iterator[tuple[Array, Array
     import pinocchio as pin
 
     q, v, a = x.q.numpy()[:, model.q_columns], x.v.numpy()[:, model.v_columns], x.a.numpy()[:, model.v_columns]
-    gravity = np.broadcast_to(x.gravity.numpy(), (len(q), 3))
-    names = model.skeleton.body_names
+    gravity, names = x.gravity.numpy(), model.skeleton.body_names
     external = None if x.external is None else x.external.numpy()
     for t in range(len(q)):
-        model.model.gravity.linear = gravity[t]
-        yield (
-            pin.normalize(model.model, q[t]),
-            v[t],
-            a[t],
-            None if external is None else dict(zip(names, external[t], strict=True)),
-        )
+        model.model.gravity.linear = gravity if gravity.ndim == 1 else gravity[t]
+        wrenches = None if external is None else dict(zip(names, external[t], strict=True))
+        yield pin.normalize(model.model, q[t]), v[t], a[t], wrenches
 
 
 @per_chain

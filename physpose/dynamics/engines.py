@@ -92,6 +92,8 @@ def _as_arguments(x: Arguments, g: Gradients) -> tuple[Tensor | None, ...]:
 
 def _flat(x: Arguments, n: int) -> Arguments:
     """Any leading batch shape of n dimensions as one dimension; what has none stays."""
+    if n == 1:
+        return x
 
     def flat(y: Tensor, tail: int) -> Tensor:
         return y if y.ndim == tail and n else y.reshape(-1, *y.shape[y.ndim - tail :])

@@ -87,6 +87,18 @@ class PinocchioModel:
         self.v_columns = _columns(skeleton, [b.joint.nv for b in skeleton.bodies])
 
     @cached_property
+    def quaternions(self) -> list[tuple[int, int, bool]]:
+        """Of ball and free joints: first column of the quaternion in q and of the angular velocity in v; is it free."""
+        joints = [(j.idx_q, j.idx_v, j.nq) for j in self.model.joints if j.nq in (4, 7)]
+        return [(q + 3, v + 3, True) if nq == 7 else (q, v, False) for q, v, nq in joints]
+
+    @cached_property
+    def single_axis_columns(self) -> tuple[list[int], list[int]]:
+        """Columns in q and in v of hinges and slides, in Pinocchio's order."""
+        single = [j for j in self.model.joints if j.nq == 1]
+        return [j.idx_q for j in single], [j.idx_v for j in single]
+
+    @cached_property
     def frame_ids(self) -> dict[str, int]:
         """Pinocchio's frame of each body's origin."""
         import pinocchio as pin

@@ -27,6 +27,7 @@ N_V = (6, 3, 1, 1, 0)
 class Tree:
     """L links, parents first."""
 
+    name: tuple[str, ...]  # (L,) of the coordinate, or of the joint
     kind: np.ndarray  # (L,) FREE, BALL, HINGE, SLIDE or FIXED
     parent: np.ndarray  # (L,) -1: the world
     q: np.ndarray  # (L,) first column in q
@@ -72,21 +73,10 @@ class Tree:
         return np.array([x for k in self.kind for x in linear[int(k)]], bool)[:, None]
 
     @cached_property
-    def quaternions(self) -> list[tuple[int, int, bool]]:
-        """First column in q, first angular column in v, and whether it is a free joint's, of every quaternion."""
-        rows = [(int(k), int(q), int(v)) for k, q, v in zip(self.kind, self.q, self.v, strict=True)]
-        return [(q + 3 * (k == FREE), v + 3 * (k == FREE), k == FREE) for k, q, v in rows if k in (FREE, BALL)]
-
-    @cached_property
-    def quaternion_columns(self) -> np.ndarray:
-        """(n_quaternions, 4) columns of q."""
-        return np.array([k for k, _, _ in self.quaternions], int).reshape(-1, 1) + np.arange(4)
-
-    @cached_property
-    def single_axis_columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Columns in q and in v of the hinges and slides."""
-        single = np.flatnonzero((self.kind == HINGE) | (self.kind == SLIDE))
-        return self.q[single], self.v[single]
+    def quaternions(self) -> dict[str, int]:
+        """First column in q of each quaternion, by the name of its joint."""
+        rows = zip(self.name, self.kind, self.q, strict=True)
+        return {name: int(q) + 3 * int(kind == FREE) for name, kind, q in rows if kind in (FREE, BALL)}
 
     @cached_property
     def tilted(self) -> list[bool]:
@@ -108,10 +98,12 @@ def build_tree(skeleton: Skeleton) -> Tree:
     """The links of a skeleton. Raises InputError if its bodies form no tree or are impossible."""
     check_skeleton(skeleton)
     rows: list[tuple[int, int, int, int, int, int, np.ndarray, np.ndarray]] = []
+    labels: list[str] = []
     link_of: dict[str | None, int] = {None: -1}
     q = v = 0
     for i, body in enumerate(skeleton.bodies):
         parent, joint, coordinates = link_of[body.parent], body.joint, body.joint.coordinates
+        labels += [c.name for c in coordinates] or [joint.name]
         steps = [(KINDS[c.kind], np.asarray(c.axis, float), 1, 1) for c in coordinates]
         if joint.kind != "chain" or not steps:
             steps = [(KINDS.get(joint.kind, FIXED), np.zeros(3), joint.nq, joint.nv)]
@@ -123,7 +115,7 @@ def build_tree(skeleton: Skeleton) -> Tree:
     columns = [np.array(c) for c in zip(*rows, strict=True)]
     body_link = np.array([link_of[name] for name in skeleton.body_names])
     names = ("kind", "parent", "q", "v", "joint", "body", "axis", "rotation")
-    return Tree(**dict(zip(names, columns, strict=True)), body_link=body_link)
+    return Tree(**dict(zip(names, columns, strict=True)), name=tuple(labels), body_link=body_link)
 
 
 _trees: WeakKeyDictionary[KinematicChain, Tree] = WeakKeyDictionary()

@@ -28,7 +28,7 @@ def root_wrench(tau: Tensor, mass: Tensor | float, height: float) -> Tensor:
 
 
 def torque(tau: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """Joint torques after the free root's six (*b, T, nv - 6), over ``scale`` [N.m; N], a number or one a coordinate."""
+    """Joint torques after the free root's six (*b, T, nv - 6), over ``scale`` [N.m; N]: a number, or each its own."""
     return tau[..., 6:] / scale
 
 

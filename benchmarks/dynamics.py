@@ -1,0 +1,294 @@
+"""Inverse dynamics, forward and with its vector-Jacobian product: our engines against Pinocchio, MuJoCo and others.
+
+    python benchmarks/dynamics.py [--threads N] [--batches 1 64 512 4096] [--rounds 15] [--out benchmarks/results]
+
+Contestants take turns within one run, so that a busy machine slows all of them; the ratio to Pinocchio's Python loop in
+the same run is what counts. Prints the environment and a table; writes dynamics.json and, with matplotlib, a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from physpose import dynamics
+from physpose.chain import KinematicChain
+from physpose.conventions import a_to_mujoco, q_to_mujoco, v_to_mujoco
+from physpose.dynamics.pinocchio_backend import PinocchioModel
+from physpose.skeleton import load_skeleton
+from physpose.skeleton.mjcf import to_mjcf
+from physpose.skeleton.model import Skeleton
+
+REFERENCE = "Pinocchio, Python loop"
+Run = Callable[[], object]
+
+
+class Contestant(NamedTuple):
+    """What one library does with the same B samples."""
+
+    name: str
+    dtype: str
+    forward: Run  # tau of all samples
+    both: Run | None  # tau and the vector-Jacobian product by q, v, a
+
+
+class Samples(NamedTuple):
+    """B random states."""
+
+    q: np.ndarray
+    v: np.ndarray
+    a: np.ndarray
+    u: np.ndarray  # cotangent of tau
+
+
+def main() -> None:
+    """Parse the arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 512, 4096])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    skeleton = load_skeleton("adult", age=30, sex="x", height=1.72, mass=70.0)
+    report = {"environment": environment(options.threads, options.rounds), "dof": skeleton.nv, "rows": []}
+    print(json.dumps(report["environment"], indent=2), f"\n{skeleton.nv} degrees of freedom\n{HEADER}")
+    for B in options.batches:
+        for row in measure(skeleton, B, options.rounds, options.threads):
+            report["rows"].append(row)
+            print(line(row))
+    write(report, options.out)
+
+
+def environment(threads: int, rounds: int) -> dict[str, object]:
+    """What the figures depend on."""
+    packages = ("torch", "pin", "mujoco", "warp-lang", "numpy", "pytorch-kinematics", "adam-robotics", "mujoco-mjx")
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": threads,
+        "rounds": rounds,
+        "warm-up": "one call each",
+        "statistic": "median over rounds; contestants take turns in each",
+        "python": platform.python_version(),
+        "packages": {p: metadata.version(p) for p in packages if installed(p)},
+    }
+
+
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def measure(skeleton: Skeleton, B: int, rounds: int, threads: int) -> list[dict[str, object]]:
+    """One row a contestant: microseconds a sample, and how many times faster than the reference."""
+    contestants = list(all_contestants(skeleton, samples(skeleton, B), threads))
+    runs = [(c, kind, run) for c in contestants for kind, run in (("forward", c.forward), ("both", c.both)) if run]
+    seconds: dict[tuple[str, str, str], list[float]] = {(c.name, c.dtype, kind): [] for c, kind, _ in runs}
+    for _, _, run in runs:
+        run()
+    for _ in range(rounds):
+        for c, kind, run in runs:
+            repeats = max(1, 4096 // B)  # long enough that the caches are each contestant's own
+            start = time.perf_counter()
+            for _ in range(repeats):
+                run()
+            seconds[c.name, c.dtype, kind].append((time.perf_counter() - start) / repeats)
+    micro = {key: 1e6 * float(np.median(x)) / B for key, x in seconds.items()}
+    return [as_row(c, B, micro) for c in contestants]
+
+
+def as_row(c: Contestant, B: int, micro: dict[tuple[str, str, str], float]) -> dict[str, object]:
+    row: dict[str, object] = {"name": c.name, "dtype": c.dtype, "batch": B}
+    for kind in ("forward", "both"):
+        value = micro.get((c.name, c.dtype, kind))
+        row[f"{kind} [us/sample]"] = value
+        row[f"{kind}, times faster"] = value and micro[REFERENCE, "float64", kind] / value
+    return row
+
+
+def samples(skeleton: Skeleton, B: int) -> Samples:
+    """Random states about the neutral pose."""
+    rng = np.random.default_rng(0)
+    model = PinocchioModel(skeleton)
+    dq, v, a, u = rng.normal(size=(4, B, skeleton.nv))
+    return Samples(model.integrate(np.tile(skeleton.neutral, (B, 1)), 0.5 * dq), v, a, u)
+
+
+def all_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Contestant]:
+    """Everyone who is installed."""
+    yield from pinocchio_contestants(skeleton, x, threads)
+    yield mujoco_contestant(skeleton, x)
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in devices:
+        for engine in ("auto", "torch", "pinocchio", "warp"):
+            for dtype in (torch.float64, torch.float32):
+                if applies(engine, dtype, device):
+                    yield our_contestant(skeleton, x, engine, dtype, device)
+    if find_spec("pytorch_kinematics"):
+        yield pytorch_kinematics_contestant(skeleton, x)
+
+
+def applies(engine: str, dtype: torch.dtype, device: str) -> bool:
+    if engine == "pinocchio":
+        return dtype == torch.float64 and device == "cpu"
+    return engine != "warp" or find_spec("warp") is not None
+
+
+def our_contestant(skeleton: Skeleton, x: Samples, engine: str, dtype: torch.dtype, device: str) -> Contestant:
+    """``dynamics.rnea`` as a user calls it: input checks and autograd included."""
+    chain = KinematicChain(skeleton, dtype).to(device)
+    q, v, a, u = (torch.tensor(y, dtype=dtype, device=device) for y in x)
+    leaves = [y.clone().requires_grad_() for y in (q, v, a)]
+    finish = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def forward() -> None:
+        dynamics.rnea(chain, q, v, a, engine=engine)
+        finish()
+
+    def both() -> None:
+        torch.autograd.grad(dynamics.rnea(chain, *leaves, engine=engine), leaves, u)
+        finish()
+
+    return Contestant(f"physpose, {engine}, {device}", str(dtype).removeprefix("torch."), forward, both)
+
+
+def pinocchio_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Contestant]:
+    """Pinocchio as its own users call it: a Python loop, and its parallel batch."""
+    import pinocchio as pin
+
+    model = PinocchioModel(skeleton)
+    m, d = model.model, model.data
+    q, v, a, u = model.arguments(q=x.q, v=x.v, a=x.a, u=x.u)
+
+    def forward() -> None:
+        for t in range(len(q)):
+            pin.rnea(m, d, q[t], v[t], a[t])
+
+    def both() -> None:
+        for t in range(len(q)):
+            dq, dv, M = pin.computeRNEADerivatives(m, d, q[t], v[t], a[t])  # leaves tau in data.tau
+            u[t] @ dq, u[t] @ dv, M @ u[t]
+
+    yield Contestant(REFERENCE, "float64", forward, both)
+    pool = pin.ModelPool(m, threads)
+    qT, vT, aT = (np.asfortranarray(y.T) for y in (q, v, a))
+    yield Contestant(
+        "Pinocchio, rneaInParallel", "float64", lambda: pin.rneaInParallel(threads, pool, qT, vT, aT), None
+    )
+
+
+def mujoco_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
+    """``mj_inverse``, a Python loop."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(to_mjcf(skeleton))
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+    data = mujoco.MjData(model)
+    qpos, qvel = q_to_mujoco(skeleton, x.q), v_to_mujoco(skeleton, x.q, x.v)
+    qacc = a_to_mujoco(skeleton, x.q, x.v, x.a)
+
+    def forward() -> None:
+        for t in range(len(qpos)):
+            data.qpos, data.qvel, data.qacc = qpos[t], qvel[t], qacc[t]
+            mujoco.mj_inverse(model, data)
+
+    return Contestant("MuJoCo, mj_inverse", "float64", forward, None)
+
+
+def pytorch_kinematics_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
+    """pytorch_kinematics has no dynamics: poses of all links only, and the gradient of their sum."""
+    import pytorch_kinematics as pk
+
+    chain = pk.build_chain_from_mjcf(to_mjcf(skeleton)).to(dtype=torch.float64)
+    n = len(chain.get_joint_parameter_names())
+    q = torch.tensor(x.q[:, -n:])
+    leaf = q.clone().requires_grad_()
+
+    def both() -> None:
+        poses = chain.forward_kinematics(leaf)
+        torch.autograd.grad(sum(p.get_matrix().sum() for p in poses.values()), leaf)
+
+    return Contestant("pytorch_kinematics, poses only", "float64", lambda: chain.forward_kinematics(q), both)
+
+
+COLUMNS = f"{'':32} {'dtype':8} {'B':>6} {'forward':>9} {'x':>6} {'+ VJP':>9} {'x':>6}"
+HEADER = f"{COLUMNS}   [us a sample; x: times faster than the loop]"
+
+
+def line(row: dict[str, object]) -> str:
+    """One row as text."""
+
+    def number(key: str, width: int, digits: int) -> str:
+        value = row[key]
+        return f"{value:{width}.{digits}f}" if isinstance(value, float) else " " * width
+
+    figures = (
+        f"{number('forward [us/sample]', 9, 2)} {number('forward, times faster', 6, 1)} "
+        f"{number('both [us/sample]', 9, 2)} {number('both, times faster', 6, 1)}"
+    )
+    return f"{row['name']!s:32} {row['dtype']!s:8} {row['batch']!s:>6} {figures}"
+
+
+def write(report: dict[str, object], folder: Path) -> None:
+    """dynamics.json, and dynamics.png where matplotlib is installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = report["environment"]
+    assert isinstance(environment, dict)
+    name = "dynamics" if environment["threads"] == 1 else f"dynamics_{environment['threads']}_threads"
+    temporary = folder / f".{name}.json.tmp"
+    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    os.replace(temporary, folder / f"{name}.json")
+    if find_spec("matplotlib"):
+        plot(report["rows"], folder / f"{name}.png")
+
+
+def plot(rows: object, path: Path) -> None:
+    """Microseconds a sample with the vector-Jacobian product, over the batch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    assert isinstance(rows, list)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for axis, kind, title in zip(
+        axes, ("forward", "both"), ("forward", "forward + vector-Jacobian product"), strict=True
+    ):
+        key = f"{kind} [us/sample]"
+        for name, dtype in dict.fromkeys((r["name"], r["dtype"]) for r in rows if r[key]):
+            points = [(r["batch"], r[key]) for r in rows if (r["name"], r["dtype"]) == (name, dtype)]
+            style = "--" if not name.startswith("physpose") else (":" if dtype == "float32" else "-")
+            axis.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=f"{name}, {dtype}")
+        axis.set(xscale="log", yscale="log", xlabel="samples in the batch", title=f"Inverse dynamics, {title}")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("microseconds a sample")
+    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

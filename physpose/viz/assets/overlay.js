@@ -91,7 +91,7 @@ PP.overlay = (() => {
   };
   const draw = (t) => {
     if (!size) return;
-    const i = PP.nearest(t), unit = Math.max(1, canvas.width / 420);
+    const i = PP.nearest(t), unit = Math.max(1.25, canvas.width / 640);
     part = aim(t);
     scale = canvas.width / part.width;
     context.clearRect(0, 0, canvas.width, canvas.height);

@@ -179,14 +179,23 @@ PP.scene = (() => {
     camera.updateProjectionMatrix();
     renderer.render(scene, camera);
   };
+  // How far the joints reach above and below one another at the most [m].
+  const stature = () => {
+    let tallest = 0;
+    for (let i = 0; i < D.positions.shape[0]; i++) {
+      const z = Array.from({ length: n }, (_, b) => D.positions.data[3 * (i * n + b) + 2]).filter(isFinite);
+      if (z.length) tallest = Math.max(tallest, Math.max(...z) - Math.min(...z));
+    }
+    return Math.min(Math.max(tallest, 0.4), 2.2);
+  };
   // Seen from the front right, a little above; the person faces along the pelvis' forward axis.
   const look = () => {
     const i = PP.nearest(PP.span / 2), p = PP.onBody(i, 0, [0, 0, 0]), f = PP.onBody(i, 0, [1, 0, 0]);
-    const yaw = Math.atan2(f[1] - p[1], f[0] - p[0]) - 0.95, c = D.com.data.slice(0, 3);
-    const centre = c.every(isFinite) ? c : [0, 0, 0.9], tall = 0.9;
-    controls.target.set(centre[0], centre[1], tall);
-    const away = Math.max(3.2, 2.9 / Math.min(camera.aspect, 1.25));
-    camera.position.set(centre[0] + away * Math.cos(yaw || 0), centre[1] + away * Math.sin(yaw || 0), 1.55);
+    const yaw = Math.atan2(f[1] - p[1], f[0] - p[0]) - 0.95, c = D.com.data.slice(0, 3), tall = stature();
+    const centre = c.every(isFinite) ? c : [0, 0, 0.6 * tall];
+    controls.target.set(centre[0], centre[1], 0.6 * tall);
+    const away = tall * Math.max(2.35, 2.2 / Math.min(camera.aspect, 1.25));
+    camera.position.set(centre[0] + away * Math.cos(yaw || 0), centre[1] + away * Math.sin(yaw || 0), 1.05 * tall);
     controls.update();
   };
   // Without a graphics card: after a dozen slow pictures in a row, coarser and without shadows.

@@ -168,6 +168,12 @@ def test_a_video_that_is_gone_is_told(result):
     assert page.raw["video-data"] == ""
 
 
+def test_a_video_that_cannot_be_read_is_told(result, tmp_path):
+    (tmp_path / "clip.mp4").write_text("not a video")
+    page = Page(render_report(replace(result, source=str(tmp_path / "clip.mp4"))))
+    assert "The video cannot be shown" in " ".join(page.text)
+
+
 def test_the_clip_itself_is_inside(result, tmp_path):
     av = pytest.importorskip("av")
     clip = tmp_path / "clip.mp4"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import physpose
+from physpose.errors import PhysposeError
 from physpose.io.tables import replace_file
 from physpose.result import FitResult
 from physpose.viz.payload import payload, thinned
@@ -84,12 +85,19 @@ def _preview(result: FitResult, notes: list[str]) -> bytes | None:
     if result.time[-1] - result.time[0] > MOST_VIDEO_SECONDS:
         notes.append("The video is too long to be part of this report; the skeleton is drawn without it.")
         return None
+    try:
+        return _encode(source, result)
+    except PhysposeError as error:  # the numbers are worth keeping without the picture
+        notes.append(f"The video cannot be shown: {error}")
+        return None
+
+
+def _encode(source: Path, result: FitResult) -> bytes:
     from physpose.io.video import Video, encode_preview
 
     clip = Video.open(source)
     upright = clip.image_size[1] > clip.image_size[0]
-    height = PREVIEW_HEIGHT[upright]
-    return encode_preview(clip, result.time, max_height=height, max_fps=PREVIEW_FPS)
+    return encode_preview(clip, result.time, max_height=PREVIEW_HEIGHT[upright], max_fps=PREVIEW_FPS)
 
 
 def _json(data: Any) -> str:

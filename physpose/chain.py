@@ -1,4 +1,4 @@
-"""The kinematic chain as a differentiable layer: q in, bodies and keypoints out, bone lengths constant by construction."""
+"""The kinematic chain as a differentiable layer: q in, bodies and keypoints out, constant bones by construction."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
+from physpose.estimation.problem import CameraPrior
 from physpose.estimation.settings import EstimationSettings
-from physpose.estimation.trajectory import CameraPrior, Trajectory, fit_trajectory
+from physpose.estimation.trajectory import Trajectory, fit_trajectory
 from physpose.io.camera import camera_from, focal_prior
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
@@ -43,6 +44,7 @@ def fit(
     detector: str = "mediapipe",
     keypoint_set: str | None = None,
     fps: float | None = None,
+    image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] = EARTH,
     settings: EstimationSettings | None = None,
     progress: Progress | None = None,
@@ -60,6 +62,7 @@ def fit(
         detector: for videos, "mediapipe" or "rtmlib".
         keypoint_set: of arrays and of files that do not tell.
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
+        image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up.
         settings: the estimator's numbers.
         progress: receives stages; None is silent.
@@ -71,10 +74,10 @@ def fit(
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
-    given_size = camera.image_size if isinstance(camera, Camera) else None
+    size = camera.image_size if isinstance(camera, Camera) else image_size
     with watch("detection"):
         seen = observe(
-            source, person=person, detector=detector, keypoint_set=keypoint_set, fps=fps, image_size=given_size,
+            source, person=person, detector=detector, keypoint_set=keypoint_set, fps=fps, image_size=size,
             progress=progress,
         )  # fmt: skip
     prior, camera_assumption = camera_prior(camera, seen)
@@ -96,7 +99,7 @@ def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumpti
         )
         return prior, Assumption(what="focal length", value=f"{known.focal:.0f} px", source="given")
     if size is None:
-        raise InputError("the keypoints do not tell the image size; give camera= with image_size and focal")
+        raise InputError("the keypoints do not tell the image size: give image_size=(width, height)")
     focal, sigma, source = focal_prior(size, seen.metadata)
     prior = CameraPrior(image_size=size, focal=focal, sigma_log_focal=sigma, principal_point=(size[0] / 2, size[1] / 2))
     return prior, Assumption(what="focal length prior", value=f"{focal:.0f} px +- {100 * sigma:.0f} %", source=source)
@@ -162,7 +165,6 @@ def _result(
     motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton, camera: Assumption, gravity: Array,
     seconds: dict[str, float],
 ) -> FitResult:  # fmt: skip
-    solution = trajectory.solution
     assumptions = (
         *body.assumptions,
         Assumption(what="person", value=seen.choice, source="given" if "given" in seen.choice else "default choice"),
@@ -173,8 +175,8 @@ def _result(
     warnings = (*body.warnings, *seen.warnings)
     if len(motion.time) == 1:
         warnings += ("one frame only: the person is taken to be at rest, torques are static",)
-    if not solution.converged:
-        warnings += (f"the estimate had not settled after {solution.iterations} iterations",)
+    if not trajectory.converged:
+        warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
         skeleton=trajectory.skeleton,
@@ -185,8 +187,8 @@ def _result(
         warnings=warnings,
         gravity=gravity,
         status=FitStatus(
-            converged=solution.converged, iterations=solution.iterations, cost=solution.cost, seconds=seconds,
-            details={"term costs": solution.term_costs},
+            converged=trajectory.converged, iterations=trajectory.iterations, cost=trajectory.cost, seconds=seconds,
+            details={"term costs": trajectory.term_costs},
         ),
     )  # fmt: skip
 

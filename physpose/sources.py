@@ -12,6 +12,7 @@ import numpy as np
 from physpose.detectors import detect
 from physpose.detectors.tracking import choose_person, track
 from physpose.errors import InputError, NoPersonError
+from physpose.estimation.sides import unswap_sides
 from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
 from physpose.io.video import Video
 from physpose.progress import Progress
@@ -74,7 +75,8 @@ def _from_array(
         array = np.asarray(source, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(
-            f"cannot fit a {type(source).__name__}; give a video path, a keypoint file or folder, or an array (T, K, 2|3)"
+            f"cannot fit a {type(source).__name__}; "
+            "give a video path, a keypoint file or folder, or an array (T, K, 2|3)"
         ) from None
     if keypoint_set is None:
         raise InputError("an array of keypoints needs keypoint_set=, e.g. 'coco17', 'blazepose33', 'openpose_body25'")
@@ -84,6 +86,11 @@ def _from_array(
 def _one_person(found: Keypoints2D, person: int | None, name: str, video: Video | None) -> Observations:
     one, choice = choose_person(track(found), person)
     trimmed, trim_warnings = _trim(one)
+    trimmed, swapped = unswap_sides(trimmed)
+    if swapped.any():
+        trim_warnings += (
+            f"left and right were exchanged in {int(swapped.sum())} frames where the detector mixed them",
+        )
     return Observations(
         keypoints=trimmed,
         name=name,

@@ -95,17 +95,15 @@ def quat_log(q: Tensor) -> Tensor:
 
 def matrix_to_quat(R: Tensor) -> Tensor:
     """Unit quaternion xyzw (*b, 4) of a rotation matrix (*b, 3, 3); of the two, the one with w >= 0."""
-    m00, m11, m22 = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
     # Each row is 4 q_i q (i = x, y, z, w); the one with the largest diagonal divides safely (Shepperd 1978).
-    rows = torch.stack(
-        [
-            torch.stack([1 + m00 - m11 - m22, R[..., 0, 1] + R[..., 1, 0], R[..., 0, 2] + R[..., 2, 0], R[..., 2, 1] - R[..., 1, 2]], -1),
-            torch.stack([R[..., 0, 1] + R[..., 1, 0], 1 - m00 + m11 - m22, R[..., 1, 2] + R[..., 2, 1], R[..., 0, 2] - R[..., 2, 0]], -1),
-            torch.stack([R[..., 0, 2] + R[..., 2, 0], R[..., 1, 2] + R[..., 2, 1], 1 - m00 - m11 + m22, R[..., 1, 0] - R[..., 0, 1]], -1),
-            torch.stack([R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1], 1 + m00 + m11 + m22], -1),
-        ],
-        -2,
-    )  # fmt: skip
+    d, trace = torch.diagonal(R, dim1=-2, dim2=-1), torch.diagonal(R, dim1=-2, dim2=-1).sum(-1, keepdim=True)
+    plus, minus = R + R.mT, R.mT - R
+    axis = torch.stack([minus[..., 1, 2], minus[..., 2, 0], minus[..., 0, 1]], -1)  # 4 w u
+    diagonal = torch.diag_embed(1 + 2 * d - trace)
+    vector = torch.where(torch.eye(3, dtype=torch.bool, device=R.device), diagonal, plus)
+    upper = torch.cat([vector, axis[..., None]], -1)
+    lower = torch.cat([axis, 1 + trace], -1)
+    rows = torch.cat([upper, lower[..., None, :]], -2)
     best = torch.diagonal(rows, dim1=-2, dim2=-1).argmax(-1)
     q = torch.take_along_dim(rows, best[..., None, None], -2).squeeze(-2)
     q = q / q.norm(dim=-1, keepdim=True)

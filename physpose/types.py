@@ -74,7 +74,7 @@ class Keypoints2D:
         landmarks = None if self.landmarks is None else self.landmarks[index]
         return replace(self, uv=self.uv[index], confidence=self.confidence[index], landmarks=landmarks)
 
-    def frames(self, keep: slice | Array) -> Keypoints2D:
+    def frames(self, keep: slice | NDArray[np.intp]) -> Keypoints2D:
         """The same with only the frames of ``keep``."""
         landmarks = None if self.landmarks is None else self.landmarks[:, keep]
         return replace(

@@ -15,7 +15,7 @@ from physpose.dynamics.parameters import BodyParameters
 from physpose.errors import InputError, UnknownNameError
 
 ENGINES = ("auto", "torch", "pinocchio", "warp")
-FEW = 16  # samples up to which Pinocchio's loop costs less than starting a kernel
+FEW = 4  # samples up to which Pinocchio's loop costs less than starting a kernel
 
 
 def inverse_dynamics(chain: KinematicChain, x: Arguments, engine: str = "auto") -> Tensor:

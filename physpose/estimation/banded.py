@@ -28,7 +28,7 @@ class BorderedSystem:
         self.gs = torch.zeros(n_shared, dtype=torch.float64)
 
     def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None) -> None:
-        """Residuals of single frames: r (T, m), J (T, m, n), Js (T, m, n_shared) with respect to the shared unknowns."""
+        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns."""
         self.H[0] += J.mT @ J
         self.g += (J.mT @ r[..., None])[..., 0]
         if Js is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from physpose.types import Array
@@ -16,7 +17,7 @@ METHOD = (
 )
 
 
-def split_root_wrench(wrench: Array, points: Array, active: Array, weight: float, length: float) -> Array:
+def split_root_wrench(wrench: Array, points: Array, active: NDArray[np.bool_], weight: float, length: float) -> Array:
     """Forces (T, C, 3) [N] at ``points`` (T, C, 3) [m] of a level floor that together come close to ``wrench``.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,10 +56,10 @@ def viewing_rotation(kp: Keypoints2D, focal: float, principal_point: Array) -> A
     return np.eye(3) + K + K @ K / (1 + c)[:, None, None]
 
 
-def facing_from_landmarks(landmarks: Array, names: tuple[str, ...]) -> Array:
-    """R_world_pelvis (T, 3, 3) for a level camera, from detector landmarks (T, K, 3) in camera axes; NaN where unseen."""
+def facing_from_landmarks(landmarks: Array, names: tuple[str, ...], start: State) -> Array:
+    """R_world_pelvis (T, 3, 3) from detector landmarks (T, K, 3) in ``start``'s camera's axes; NaN where unseen."""
     i = trunk_index(names)
-    world = landmarks @ LEVEL_CAMERA.numpy()  # camera -> world
+    world = landmarks @ start.R_camera_world.numpy()  # camera -> world
     right = world[:, i["hip_r"]] - world[:, i["hip_l"]] + world[:, i["shoulder_r"]] - world[:, i["shoulder_l"]]
     up = world[:, i["shoulder_r"]] + world[:, i["shoulder_l"]] - world[:, i["hip_r"]] - world[:, i["hip_l"]]
     return _frame(up, right)
@@ -114,35 +116,31 @@ def smooth_median(x: Array, half: int = 2) -> Array:
     return np.median(np.stack([padded[i : i + len(x)] for i in range(2 * half + 1)]), axis=0)
 
 
-def first_state(
+def placed(
     chain: KinematicChain,
     keypoint_set: KeypointSet,
     kp: Keypoints2D,
     R_world_pelvis: Array,
-    posture: Array,
-    log_focal: float,
+    posture: Tensor,
+    start: State,
     principal_point: Array,
-    camera_height: float,
 ) -> State:
-    """Standing posture (n_coordinates,) turned by R_world_pelvis (T, 3, 3), placed so that it projects where seen."""
-    T = kp.n_frames
-    q = torch.zeros(T, chain.nq, dtype=torch.float64)
+    """``posture`` (n_coordinates,) turned by R_world_pelvis (T, 3, 3) and placed so that it projects where seen.
+
+    Body and camera are ``start``'s.
+    """
+    q = torch.zeros(kp.n_frames, chain.nq, dtype=torch.float64)
     q[:, 3:7] = matrix_to_quat(torch.as_tensor(_nearest_rotations(fill(kp.time, R_world_pelvis))))
-    q[:, 7:] = torch.as_tensor(posture)
+    q[:, 7:] = posture
     points = chain.points(keypoint_set.points)
-    p = chain.locate(chain.fk(q), points).numpy() @ LEVEL_CAMERA.numpy().T
+    R = start.R_camera_world.numpy()
+    p = chain.locate(chain.fk(q, start.log_scales), points, start.log_scales).numpy() @ R.T
     weight = np.where(np.isfinite(kp.confidence[0]), kp.confidence[0], 0.0)
-    t = place(p, kp.uv[0], weight, float(np.exp(log_focal)), principal_point)
+    t = place(p, kp.uv[0], weight, float(start.log_focal.exp()), principal_point)
     t = smooth_median(fill(kp.time, t))
-    q[:, :3] = torch.as_tensor(t) @ LEVEL_CAMERA
-    q[:, 2] += camera_height
-    return State(
-        q,
-        torch.zeros(len(chain.log_scales), dtype=torch.float64),
-        LEVEL_CAMERA.clone(),
-        torch.tensor(camera_height, dtype=torch.float64),
-        torch.tensor(log_focal, dtype=torch.float64),
-    )
+    q[:, :3] = torch.as_tensor(t @ R)
+    q[:, 2] += start.height
+    return replace(start, q=q)
 
 
 def _nearest_rotations(R: Array) -> Array:
@@ -150,8 +148,3 @@ def _nearest_rotations(R: Array) -> Array:
     d = np.sign(np.linalg.det(U @ Vt))
     U[..., -1] *= d[:, None]
     return U @ Vt
-
-
-def to_double(x: Array) -> Tensor:
-    """Array to float64 tensor."""
-    return torch.as_tensor(np.asarray(x, dtype=np.float64))

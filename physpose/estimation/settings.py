@@ -10,10 +10,11 @@ from math import radians
 class EstimationSettings:
     """Standard deviations and schedule of the fit. None is chosen on the clips that the benchmarks score."""
 
-    keypoint_correlation_time: float = 0.1  # [s] a detector repeats its error for about so long
+    keypoint_correlation_time: float = 0.2  # [s] a detector repeats its error for about so long
     confidence_power: float = 2.0  # weight = confidence ** power
     reprojection_robust: float = 2.5  # [sigma] Cauchy scale
-    depth_sigma: tuple[float, float, float] = (0.10, 0.10, 0.06)  # [m] detector's 3D bone vectors, camera x, y, z
+    depth_sigma: tuple[float, float, float] = (1.0, 1.0, 0.10)  # [m] detector's 3D bone vectors, camera x, y, z
+    start_depth_sigma: float = 0.03  # [m] on all axes, for the first guess alone
     depth_robust: float = 2.0
     limit_sigma: float = radians(1.0)  # outside the soft range
     limit_margin: float = radians(2.0)  # the barrier starts so far inside
@@ -39,4 +40,6 @@ class EstimationSettings:
     sigma_floor: float = 0.015  # [m]
     sigma_slip: float = 0.10  # [m/s]
     coarse_rate: float = 15.0  # [1/s] frame rate of the first passes
-    window: float = 20.0  # [s] longest piece solved at once
+    window: float = 30.0  # [s] longest piece solved at once
+    overlap: float = 1.0  # [s] of neighbouring windows
+    pieces: int = 3  # of a clip longer than a window, from which body and camera are found

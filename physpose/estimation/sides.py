@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.types import Array, Keypoints2D
-
 
 SWAP_RATIO = 0.75  # crossed must move less than this part of straight; in a profile view both are small and alike
 
 
-def mirrored_index(names: tuple[str, ...]) -> Array:
+def mirrored_index(names: tuple[str, ...]) -> NDArray[np.intp]:
     """For every keypoint the index of its counterpart on the other side (itself where there is none)."""
     lower = [n.lower() for n in names]
     swap = {}
@@ -24,7 +24,7 @@ def mirrored_index(names: tuple[str, ...]) -> Array:
     return np.array([lower.index(swap.get(n, n)) for n in lower])
 
 
-def unswap_sides(kp: Keypoints2D, max_gap: float = 0.2) -> tuple[Keypoints2D, Array]:
+def unswap_sides(kp: Keypoints2D, max_gap: float = 0.2) -> tuple[Keypoints2D, NDArray[np.bool_]]:
     """Exchange left and right in the frames where the detector has them swapped. P = 1.
 
     Between neighbouring frames, sides are swapped if that makes the keypoints (the detector's 3D where it gives it,
@@ -49,14 +49,14 @@ def unswap_sides(kp: Keypoints2D, max_gap: float = 0.2) -> tuple[Keypoints2D, Ar
     return _exchange(kp, swapped, mirror), swapped
 
 
-def _is_swap(x0: Array, x1: Array, both: Array, mirror: Array) -> bool:
+def _is_swap(x0: Array, x1: Array, both: NDArray[np.intp], mirror: NDArray[np.intp]) -> bool:
     """Do sides change between two frames: moves straight and crossed compared, crossed clearly shorter."""
     straight = np.linalg.norm(x1[both] - x0[both], axis=-1).sum()
     crossed = np.linalg.norm(x1[mirror[both]] - x0[both], axis=-1).sum()
     return bool(crossed < SWAP_RATIO * straight)
 
 
-def _exchange(kp: Keypoints2D, frames: Array, mirror: Array) -> Keypoints2D:
+def _exchange(kp: Keypoints2D, frames: NDArray[np.bool_], mirror: NDArray[np.intp]) -> Keypoints2D:
     uv, confidence = kp.uv.copy(), kp.confidence.copy()
     uv[0, frames] = uv[0, frames][:, mirror]
     confidence[0, frames] = confidence[0, frames][:, mirror]

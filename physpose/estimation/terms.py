@@ -32,13 +32,25 @@ class Term(Protocol):
         ...
 
 
+class FrameTerm:
+    """A term whose residuals each belong to one frame."""
+
+    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
+        """The cost of each frame (T,)."""
+        raise NotImplementedError
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        """Half the (robust) sum of squared whitened residuals, a scalar."""
+        return self.frame_costs(state, kin).sum()
+
+
 def robust(r2: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Cauchy loss rho(r^2) = s^2 log(1 + r^2/s^2) and its weight d rho / d r^2."""
     return scale**2 * torch.log1p(r2 / scale**2), 1 / (1 + r2 / scale**2)
 
 
 @dataclass
-class Reprojection:
+class Reprojection(FrameTerm):
     """Detected 2D keypoints against the projected body points, robust, weighted by confidence."""
 
     uv: Tensor  # (T, K, 2) [px]; NaN where not seen
@@ -61,9 +73,9 @@ class Reprojection:
     def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
         return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
+    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
         loss, _ = self._robust(self._residual(state, kin)[0])
-        return 0.5 * (self.time_weight[:, None] * loss).sum()
+        return 0.5 * (self.time_weight[:, None] * loss).sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r, p, z = self._residual(state, kin)
@@ -90,7 +102,7 @@ class Reprojection:
 
 
 @dataclass
-class Depth:
+class Depth(FrameTerm):
     """Weak prior from the detector's own 3D: depth of each keypoint relative to a parent keypoint."""
 
     offset: Tensor  # (T, E, 3) [m], detector's vector from parent to child keypoint, camera axes
@@ -106,9 +118,9 @@ class Depth:
         r = d @ state.R_camera_world.T - self.offset
         return r, (r**2 * self.weight).sum(-1) / self.time_weight[:, None]
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
+    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
         _, r2 = self._residual(state, kin)
-        return 0.5 * (self.time_weight[:, None] * robust(r2, self.robust_scale)[0]).sum()
+        return 0.5 * (self.time_weight[:, None] * robust(r2, self.robust_scale)[0]).sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r, r2 = self._residual(state, kin)
@@ -121,7 +133,7 @@ class Depth:
 
 
 @dataclass
-class Limits:
+class Limits(FrameTerm):
     """Soft joint ranges (APRS eq. 29, one-sided): zero inside."""
 
     chain: KinematicChain
@@ -133,8 +145,8 @@ class Limits:
         x, limits = state.q[:, 7:], self.chain.limits
         return torch.relu(x - limits[:, 1] + self.margin) - torch.relu(limits[:, 0] + self.margin - x)
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
-        return 0.5 * (self.weight * self._residual(state) ** 2).sum()
+    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
+        return 0.5 * (self.weight * self._residual(state) ** 2).sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r = self._residual(state)
@@ -144,7 +156,7 @@ class Limits:
 
 
 @dataclass
-class Posture:
+class Posture(FrameTerm):
     """What people mostly do: coordinates near a resting posture, pelvis near upright. Weak."""
 
     mean: Tensor  # (n_coordinates,)
@@ -156,9 +168,9 @@ class Posture:
         up = kin.R_pelvis[:, 2, :]  # world z in pelvis axes; (0, 1, 0) when upright
         return state.q[:, 7:] - self.mean, up
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
+    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
         r, up = self._residual(state, kin)
-        return 0.5 * ((self.weight * r**2).sum() + (self.upright_weight * up[:, [0, 2]] ** 2).sum())
+        return 0.5 * ((self.weight * r**2).sum(1) + (self.upright_weight * up[:, [0, 2]] ** 2).sum(1))
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r, up = self._residual(state, kin)
@@ -201,7 +213,8 @@ class Smoothness:
 
     def _residual(self, increments: Tensor) -> Tensor:
         rows = self._coefficients[0].shape[0]
-        return sum(c[:, None] * increments[i : i + rows] for i, c in enumerate(self._coefficients)) / self.sigma  # type: ignore[return-value]
+        parts = [c[:, None] * increments[i : i + rows] for i, c in enumerate(self._coefficients)]
+        return torch.stack(parts).sum(0) / self.sigma
 
     def cost(self, state: State, kin: Kinematics) -> Tensor:
         if len(self.time) <= self.order:

@@ -1,42 +1,31 @@
-"""From one person's 2D keypoints to the most probable motion: first guess, coarse passes, fine pass."""
+"""From one person's 2D keypoints to the most probable motion: first guess, coarse passes, fine passes.
+
+A clip up to ``settings.window`` seconds is one problem. A longer one is solved in overlapping windows, in bounded
+memory: body and camera from a few pieces of the clip at a low frame rate, then window by window with both held.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from physpose.chain import KinematicChain, Points
-from physpose.estimation import initialise
-from physpose.estimation.contact import contact_belief
+from physpose.chain import KinematicChain
+from physpose.estimation.facing import most_likely_path
+from physpose.estimation.problem import CameraPrior, VideoProblem
 from physpose.estimation.settings import EstimationSettings
-from physpose.estimation.solver import Solution, solve
-from physpose.estimation.state import N_CAMERA, Kinematics, State, resample
-from physpose.estimation.terms import Depth, Floor, Limits, Posture, Reprojection, SharedPrior, Smoothness, Term
-from physpose.skeleton.model import KeypointSet, Point, Skeleton
+from physpose.estimation.solver import Solution
+from physpose.estimation.state import State, blend, resample
+from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Camera, Keypoints2D
 
-DEPTH_EDGES = (
-    ("hip_r", "hip_l"),
-    ("shoulder_r", "shoulder_l"),
-    ("hip_r", "shoulder_r"),
-    ("hip_l", "shoulder_l"),
-    *((f"{a}_{s}", f"{b}_{s}") for s in "rl" for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))),
-    *((f"ankle_{s}", f"{b}_{s}") for s in "rl" for b in ("heel", "foot_index")),
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraPrior:
-    """What is known of the camera before the fit."""
-
-    image_size: tuple[int, int]  # [px]
-    focal: float  # [px]
-    sigma_log_focal: float  # 0 where the focal length is given
-    principal_point: tuple[float, float]  # [px]
+CONTACT_HEIGHTS = (0.20, 0.10)  # [m] of the first coarse passes: the floor is not known well yet
+COARSE_ITERATIONS, FINE_ITERATIONS = 25, 10
+FINE_PASSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,300 +36,10 @@ class Trajectory:
     skeleton: Skeleton  # scaled
     camera: Camera
     contact: Array  # (T, C) belief 0..1
-    solution: Solution
-
-
-class VideoProblem:
-    """The maximum-a-posteriori problem of one clip seen by one static camera."""
-
-    def __init__(
-        self,
-        chain: KinematicChain,
-        kp: Keypoints2D,
-        camera: CameraPrior,
-        height_known: bool,
-        settings: EstimationSettings | None = None,
-    ):
-        self.chain, self.kp, self.camera = chain, kp, camera
-        self.settings = settings or EstimationSettings()
-        self.skeleton = chain.skeleton
-        self.set: KeypointSet = self.skeleton.keypoint_set(kp.keypoint_set)
-        self.points: Points = chain.points(self.set.points + self.skeleton.contact_points)
-        self.K = len(self.set.points)
-        self.keypoint_index = slice(0, self.K)
-        self.contact_index = slice(self.K, self.K + len(self.skeleton.contact_points))
-        self.stature_sigma = self.settings.stature_sigma if height_known else self.settings.unknown_stature_sigma
-        self.posture = resting_posture(self.skeleton)
-
-    # --- terms ------------------------------------------------------------------------------------------------------
-
-    def terms(self, kp: Keypoints2D, state: State, contact: Tensor) -> list[Term]:
-        """All terms on the frames of ``kp``; weights follow from ``state``, contact (T, C) is the belief in contact."""
-        s = self.settings
-        time = torch.as_tensor(kp.time)
-        rate = frame_weights(time)
-        found: list[Term] = [self._reprojection(kp, rate, state)]
-        if kp.landmarks is not None:
-            found.append(self._depth(kp, rate, float(state.log_focal.exp())))
-        ones = torch.ones(len(time), dtype=torch.float64)
-        posture_rate = (rate / s.posture_correlation_time).clamp(max=1.0)[:, None]
-        posture_sigma = self._posture_sigma()
-        found += [
-            Limits(self.chain, ones[:, None] / s.limit_sigma**2, s.limit_margin),
-            Posture(
-                self.posture,
-                posture_rate / posture_sigma**2,
-                posture_rate / torch.tensor(s.upright_sigma, dtype=torch.float64) ** 2,
-            ),
-            Smoothness(time, self._smoothness_sigma(), s.smoothness_order),
-            Floor(
-                self.contact_index,
-                contact,
-                time,
-                (rate / s.contact_time_constant).clamp(max=1.0),
-                s.sigma_floor,
-                s.sigma_slip,
-            ),
-            self._shared_prior(),
-        ]
-        return found
-
-    def _reprojection(self, kp: Keypoints2D, rate: Tensor, state: State) -> Reprojection:
-        s = self.settings
-        time_weight = (rate / s.keypoint_correlation_time).clamp(max=1.0)
-        confidence = torch.as_tensor(kp.confidence[0] ** s.confidence_power)
-        seen = torch.as_tensor(np.isfinite(kp.uv[0]).all(-1))
-        # a spread in metres at the subject's depth is f / z times as many pixels
-        R, t = state.R_camera_world, state.q[:, :3].clone()
-        t[:, 2] -= state.height
-        pixels = state.log_focal.exp() / (t @ R[2]).clamp(min=0.3)
-        sigma = torch.as_tensor(self.set.sigma) * pixels[:, None]
-        weight = torch.where(seen, confidence, 0.0) / sigma**2 * time_weight[:, None]
-        return Reprojection(
-            uv=torch.as_tensor(kp.uv[0]),
-            weight=torch.nan_to_num(weight),  # a keypoint without confidence is not seen
-            principal_point=torch.tensor(self.camera.principal_point, dtype=torch.float64),
-            index=self.keypoint_index,
-            robust_scale=s.reprojection_robust,
-            time_weight=time_weight,
-        )
-
-    def _depth(self, kp: Keypoints2D, rate: Tensor, focal: float) -> Depth:
-        assert kp.landmarks is not None
-        s = self.settings
-        index = joint_index(self.set)
-        edges = [(index[a], index[b]) for a, b in DEPTH_EDGES if a in index and b in index]
-        parent, child = torch.tensor(edges).T
-        R = initialise.viewing_rotation(kp, focal, np.array(self.camera.principal_point))
-        landmarks = kp.landmarks[0] @ R.swapaxes(1, 2)
-        offset = torch.as_tensor(landmarks[:, child] - landmarks[:, parent])
-        neutral = self.chain.locate(self.chain.fk(torch.as_tensor(self.skeleton.neutral)), self.points)
-        model = (neutral[child] - neutral[parent]).norm(dim=-1)
-        offset = offset * (model.sum() / offset.norm(dim=-1).nanmedian(dim=0).values.sum())
-        time_weight = (rate / s.keypoint_correlation_time).clamp(max=1.0)
-        confidence = torch.as_tensor(np.minimum(kp.confidence[0][:, child], kp.confidence[0][:, parent]))
-        sigma = torch.tensor(s.depth_sigma, dtype=torch.float64)
-        seen = torch.isfinite(offset).all(-1)
-        weight = torch.where(seen, confidence**s.confidence_power * time_weight[:, None], 0.0)[..., None] / sigma**2
-        offset = torch.where(seen[..., None], offset, 0.0)
-        return Depth(offset, torch.nan_to_num(weight), child, parent, s.depth_robust, time_weight)
-
-    def _posture_sigma(self) -> Tensor:
-        width = self.chain.limits[:, 1] - self.chain.limits[:, 0]
-        return width / 4
-
-    def _smoothness_sigma(self) -> Tensor:
-        s = self.settings.jerk_sigma
-        groups = [_smoothness_group(n) for n in self.chain.coordinate_names]
-        values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3 + [s[g] for g in groups]
-        return torch.tensor(values, dtype=torch.float64)
-
-    def _shared_prior(self) -> SharedPrior:
-        s = self.settings
-        return SharedPrior(
-            torch.tensor([g.sigma for g in self.skeleton.scale_groups], dtype=torch.float64),
-            stature_gradient(self.chain),
-            self.stature_sigma,
-            s.camera_height,
-            s.camera_tilt_sigma,
-            (float(np.log(self.camera.focal)), max(self.camera.sigma_log_focal, 1e-6)),
-        )
-
-    # --- schedule ---------------------------------------------------------------------------------------------------
-
-    def first_guesses(self, kp: Keypoints2D) -> list[State]:
-        """One state from the detector's 3D where there is one, else eight that face different ways."""
-        args = (self.posture.numpy(), float(np.log(self.camera.focal)), np.array(self.camera.principal_point))
-        if kp.landmarks is not None:
-            R = initialise.viewing_rotation(kp, self.camera.focal, args[2])
-            facings = [initialise.facing_from_landmarks(kp.landmarks[0] @ R.swapaxes(1, 2), self.set.names)]
-        else:
-            facings = [initialise.upright_facing(k * np.pi / 4, kp.n_frames) for k in range(8)]
-        height = self.settings.camera_height[0]
-        return [initialise.first_state(self.chain, self.set, kp, R, *args, height) for R in facings]
-
-    def free(self, *, scales: bool, camera: bool) -> Tensor:
-        """Which shared unknowns may move."""
-        G = len(self.skeleton.scale_groups)
-        flags = torch.zeros(G + N_CAMERA, dtype=torch.bool)
-        flags[:G] = scales
-        flags[G:] = camera
-        flags[-1] = camera and self.camera.sigma_log_focal > 0
-        return flags
-
-    def solve_on(
-        self,
-        kp: Keypoints2D,
-        state: State,
-        contact: Tensor,
-        free: Tensor,
-        max_iterations: int,
-        on_iteration: Callable[[int, float], None] | None = None,
-    ) -> Solution:
-        """Solve on the frames of ``kp`` with the contacts given."""
-        return solve(
-            self.chain,
-            self.terms(kp, state, contact),
-            state,
-            self.points,
-            free,
-            width=self.width(kp),
-            max_iterations=max_iterations,
-            on_iteration=on_iteration,
-        )
-
-    def width(self, kp: Keypoints2D) -> int:
-        """How many frames ahead a frame is coupled."""
-        return min(self.settings.smoothness_order, kp.n_frames - 1)
-
-    def contacts_of(self, state: State, time: Array, max_height: float) -> Tensor:
-        """Belief in contact (T, C) for a state."""
-        points = Kinematics(self.chain, state, self.points, jacobians=False).points[:, self.contact_index]
-        return contact_belief(points, torch.as_tensor(time), self.settings.contact_speed, max_height)
-
-    def _on_floor(self, state: State) -> State:
-        """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""
-        points = Kinematics(self.chain, state, self.points, jacobians=False).points[:, self.contact_index]
-        drop = points[..., 2].min(dim=1).values.median()
-        q = state.q.clone()
-        q[:, 2] -= drop
-        return replace(state, q=q, height=state.height - drop)
-
-    def run(self, on_iteration: Callable[[int, float], None] | None = None) -> tuple[Solution, Tensor]:
-        """First guess, coarse passes with contacts found in between, then all frames. Returns solution, contacts."""
-        coarse = coarse_frames(self.kp.time, self.settings.coarse_rate)
-        kp = self.kp.frames(coarse)
-        state = self._start(kp)
-        contact = torch.zeros(kp.n_frames, len(self.skeleton.contact_points), dtype=torch.float64)
-        for k, height in enumerate((0.20, 0.10, self.settings.contact_height)):
-            solution = self.solve_on(kp, state, contact, self.free(scales=k > 0, camera=True), 20, on_iteration)
-            state = self._on_floor(solution.state) if k == 0 else solution.state
-            contact = self.contacts_of(state, kp.time, height)
-        fine = resample(state.q, torch.as_tensor(kp.time), torch.as_tensor(self.kp.time))
-        state = State(fine, state.log_scales, state.R_camera_world, state.height, state.log_focal)
-        for _ in range(2):
-            contact = self.contacts_of(state, self.kp.time, self.settings.contact_height)
-            solution = self.solve_on(self.kp, state, contact, self.free(scales=True, camera=True), 8, on_iteration)
-            state = solution.state
-        return solution, self.contacts_of(state, self.kp.time, self.settings.contact_height)
-
-    def _start(self, kp: Keypoints2D) -> State:
-        """The best of the first guesses after a few iterations without contacts."""
-        none = torch.zeros(kp.n_frames, len(self.skeleton.contact_points), dtype=torch.float64)
-        free = self.free(scales=False, camera=False)
-        guesses = [self._posed_like_landmarks(kp, g) for g in self.first_guesses(kp)]
-        solutions = [self.solve_on(kp, g, none, free, 15) for g in guesses]
-        return min(solutions, key=lambda s: s.cost).state
-
-    def _posed_like_landmarks(self, kp: Keypoints2D, state: State) -> State:
-        """Inverse kinematics on the detector's 3D alone: it finds bent elbows that 2D would miss."""
-        if kp.landmarks is None:
-            return state
-        depth = self._depth(kp, frame_weights(torch.as_tensor(kp.time)), float(state.log_focal.exp()))
-        depth.weight, depth.robust_scale = depth.weight * 10, 1e3
-        none = torch.zeros(kp.n_frames, len(self.skeleton.contact_points), dtype=torch.float64)
-        terms = [depth, *(t for t in self.terms(kp, state, none) if t.name in ("limits", "posture", "smoothness"))]
-        frozen = self.free(scales=False, camera=False)
-        return solve(self.chain, terms, state, self.points, frozen, width=self.width(kp), max_iterations=20).state
-
-    def trajectory(self, solution: Solution, contact: Tensor) -> Trajectory:
-        """Tensors to the public result."""
-        state = solution.state
-        R = state.R_camera_world.numpy()
-        camera = Camera(
-            image_size=self.camera.image_size,
-            focal=float(state.log_focal.exp()),
-            principal_point=self.camera.principal_point,
-            R_camera_world=R,
-            t=-R[:, 2] * float(state.height),
-        )
-        scaled = self.skeleton.scaled(state.log_scales.exp().numpy())
-        return Trajectory(q=state.q.numpy(), skeleton=scaled, camera=camera, contact=contact.numpy(), solution=solution)
-
-
-def _smoothness_group(name: str) -> str:
-    if name.startswith(("lumbar", "neck")):
-        return "trunk"
-    return "extremity" if name.startswith(("wrist", "pro_sup", "mtp", "subtalar")) else "limb"
-
-
-def resting_posture(skeleton: Skeleton) -> Tensor:
-    """Coordinates (n,) of someone at ease: neutral, elbows and knees a little bent, away from their limits."""
-    bent = {
-        "elbow_flex": np.radians(30),
-        "knee_angle": np.radians(15),
-        "hip_flexion": np.radians(8),
-        "pro_sup": np.radians(45),
-    }
-    neutral = dict(zip(skeleton.coordinate_names, skeleton.neutral[7:], strict=True))
-    values = [bent.get(n.rsplit("_", 1)[0], x) for n, x in neutral.items()]
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def joint_index(keypoint_set: KeypointSet) -> dict[str, int]:
-    """Plain joint names ("knee_r") to indices, whatever the set calls its sides."""
-    index = {}
-    for i, name in enumerate(keypoint_set.names):
-        side, _, joint = name.lower().partition("_")
-        if side in ("left", "right"):
-            index[f"{joint}_{side[0]}"] = i
-    return index
-
-
-def frame_weights(time: Tensor) -> Tensor:
-    """Seconds each frame stands for (T,): half the way to its neighbours."""
-    if len(time) == 1:
-        return torch.full((1,), 1e6, dtype=torch.float64)  # a single frame stands for all there is
-    dt = time.diff()
-    edge = torch.cat([dt[:1], (dt[1:] + dt[:-1]) / 2, dt[-1:]])
-    return edge
-
-
-def coarse_frames(time: Array, rate: float) -> Array:
-    """Indices of frames about 1/rate apart, first and last among them."""
-    n = max(2, int(np.ceil((time[-1] - time[0]) * rate)) + 1)
-    return np.unique(np.searchsorted(time, np.linspace(time[0], time[-1], n)).clip(0, len(time) - 1))
-
-
-def stature_gradient(chain: KinematicChain) -> Tensor:
-    """d(log stature)/d(log scale) (G,) at unit scale, standing."""
-    skeleton = chain.skeleton
-    frames = chain.fk(torch.as_tensor(skeleton.neutral))
-    head, foot = (
-        skeleton.body_index("head"),
-        min(skeleton.contact_points, key=lambda p: lowest(chain, frames.p, frames.R, p)),
-    )
-    stature = skeleton.subject.height if skeleton.subject else 1.7
-    vertex = frames.R[head].T @ torch.tensor([0.0, 0.0, stature - float(frames.p[head, 2])], dtype=torch.float64)
-    ends = chain.points((Point(name="vertex", body="head", offset=vertex.numpy()), foot))
-    J = chain.scale_jacobian(frames, ends)[:, 2]
-    return (J[0] - J[1]) / stature
-
-
-def lowest(chain: KinematicChain, p: Tensor, R: Tensor, point: Point) -> float:
-    """Height [m] of a body point."""
-    i = chain.skeleton.body_index(point.body)
-    return float(p[i, 2] + R[i, 2] @ torch.as_tensor(point.offset))
+    converged: bool
+    iterations: int
+    cost: float
+    term_costs: dict[str, float]
 
 
 def fit_trajectory(
@@ -355,6 +54,137 @@ def fit_trajectory(
 
     ``on_progress`` receives the fraction done.
     """
+    settings = settings or EstimationSettings()
     problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings)
-    solution, contact = problem.run()
-    return problem.trajectory(solution, contact)
+    report = on_progress or (lambda fraction: None)
+    windows = list(overlapping_windows(kp.time, settings.window, settings.overlap))
+    chosen = slice(None) if len(windows) == 1 else spread_pieces(kp.time, settings.window, settings.pieces)
+    coarse = _coarse(problem, kp.frames(chosen), None)
+    report(0.3)
+    if len(windows) == 1:
+        solution, contact = _fine(problem, kp, coarse, shared=True)
+        report(1.0)
+        return _trajectory(problem, [solution], solution.state.q, contact)
+    return _windowed(problem, kp, coarse.solution.state, windows, report)
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """A solution at low frame rate."""
+
+    time: Tensor  # (T',)
+    solution: Solution
+
+
+def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: State | None) -> _Coarse:
+    """Solve at a low frame rate, contacts found in between; ``shared`` holds body and camera if they are known."""
+    kp = kp.frames(coarse_frames(kp.time, problem.settings.coarse_rate))
+    known = shared is not None
+    state = first_guess(problem, kp, shared)
+    contact = problem.no_contact(kp) if not known else problem.contacts_of(state, kp.time)
+    for k, height in enumerate((*CONTACT_HEIGHTS, problem.settings.contact_height)):
+        free = problem.free(scales=not known and k > 0, camera=not known)
+        solution = problem.solve_on(kp, state, contact, free, COARSE_ITERATIONS)
+        if k == 0 and not known:
+            solution = replace(solution, state=problem.on_floor(solution.state))
+        state = solution.state
+        contact = problem.contacts_of(state, kp.time, problem.settings.contact_height if known else height)
+    return _Coarse(torch.as_tensor(kp.time), solution)
+
+
+def _fine(problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bool) -> tuple[Solution, Tensor]:
+    """Solve on all frames from a coarse solution. Returns it and the belief in contact (T, C)."""
+    q = resample(coarse.solution.state.q, coarse.time, torch.as_tensor(kp.time))
+    state = replace(coarse.solution.state, q=q)
+    iterations = coarse.solution.iterations
+    for _ in range(FINE_PASSES):
+        contact = problem.contacts_of(state, kp.time)
+        solution = problem.solve_on(kp, state, contact, problem.free(scales=shared, camera=shared), FINE_ITERATIONS)
+        state = solution.state
+        iterations += solution.iterations
+    return replace(solution, iterations=iterations), problem.contacts_of(state, kp.time)
+
+
+def _windowed(
+    problem: VideoProblem, kp: Keypoints2D, shared: State, windows: list[slice], report: Callable[[float], None]
+) -> Trajectory:
+    solutions: list[Solution] = []
+    q = torch.zeros(kp.n_frames, problem.chain.nq, dtype=torch.float64)
+    contact = torch.zeros(kp.n_frames, len(problem.skeleton.contact_points), dtype=torch.float64)
+    done = 0
+    for i, window in enumerate(windows):
+        part = kp.frames(window)
+        solution, found = _fine(problem, part, _coarse(problem, part, shared), shared=False)
+        n = done - window.start  # frames shared with the window before
+        w = (torch.arange(n, dtype=torch.float64)[:, None] + 1) / (n + 1)
+        q[window.start : done] = blend(q[window.start : done], solution.state.q[:n], w)
+        q[done : window.stop] = solution.state.q[n:]
+        contact[window.start : done] = torch.lerp(contact[window.start : done], found[:n], w)
+        contact[done : window.stop] = found[n:]
+        done = window.stop
+        solutions.append(replace(solution, state=replace(solution.state, q=q[:0])))
+        report(0.3 + 0.7 * (i + 1) / len(windows))
+    return _trajectory(problem, solutions, q, contact)
+
+
+def first_guess(problem: VideoProblem, kp: Keypoints2D, shared: State | None) -> State:
+    """Start states after a few iterations without contacts; of several, frame by frame the most likely."""
+    free = problem.free(scales=False, camera=False)
+    guesses = [problem.posed_like_landmarks(kp, g) for g in problem.first_guesses(kp, shared)]
+    solutions = [problem.solve_on(kp, g, problem.no_contact(kp), free, 15) for g in guesses]
+    if len(solutions) == 1:
+        return solutions[0].state
+    costs = torch.stack([problem.frame_costs(kp, s.state) for s in solutions])
+    poses = torch.stack([s.state.q for s in solutions])
+    path = most_likely_path(torch.as_tensor(kp.time), costs, poses[:, :, 3:7])
+    return replace(solutions[0].state, q=poses[path, torch.arange(kp.n_frames)])
+
+
+def coarse_frames(time: Array, rate: float) -> NDArray[np.intp]:
+    """Indices of frames about 1/rate apart, first and last among them; gaps in ``time`` cost nothing."""
+    steps = np.minimum(np.diff(time, prepend=time[0]), 2 / rate)
+    progress = np.floor(np.cumsum(steps) * rate + 1e-6)
+    keep = np.diff(progress, prepend=-1) > 0
+    keep[[0, -1]] = True
+    return np.flatnonzero(keep)
+
+
+def overlapping_windows(time: Array, length: float, overlap: float) -> Iterator[slice]:
+    """Slices of about ``length`` seconds that share ``overlap`` seconds with the one before."""
+    n = max(1, int(np.ceil((time[-1] - time[0] - overlap) / (length - overlap))))
+    edges = np.linspace(time[0], time[-1] - overlap, n + 1) if n > 1 else np.array([time[0], time[-1]])
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        start = int(np.searchsorted(time, a))
+        stop = int(np.searchsorted(time, b + overlap, side="right")) if n > 1 else len(time)
+        yield slice(start, len(time) if b == edges[-1] else stop)
+
+
+def spread_pieces(time: Array, total: float, n: int) -> NDArray[np.intp]:
+    """Indices of ``n`` pieces, ``total`` seconds together, spread evenly over the clip."""
+    length = total / n
+    starts = np.linspace(time[0], time[-1] - length, n)
+    return np.flatnonzero([any(s <= t <= s + length for s in starts) for t in time])
+
+
+def _trajectory(problem: VideoProblem, solutions: list[Solution], q: Tensor, contact: Tensor) -> Trajectory:
+    """Tensors to the public result."""
+    state = solutions[0].state
+    R = state.R_camera_world.numpy()
+    camera = Camera(
+        image_size=problem.camera.image_size,
+        focal=float(state.log_focal.exp()),
+        principal_point=problem.camera.principal_point,
+        R_camera_world=R,
+        t=-R[:, 2] * float(state.height),
+    )
+    names = solutions[0].term_costs
+    return Trajectory(
+        q=q.numpy(),
+        skeleton=problem.skeleton.scaled(state.log_scales.exp().numpy()),
+        camera=camera,
+        contact=contact.numpy(),
+        converged=all(s.converged for s in solutions),
+        iterations=sum(s.iterations for s in solutions),
+        cost=sum(s.cost for s in solutions),
+        term_costs={n: sum(s.term_costs[n] for s in solutions) for n in names},
+    )

@@ -30,6 +30,7 @@ from physpose.skeleton import load_skeleton
 from physpose.skeleton.mjcf import to_mjcf
 from physpose.skeleton.model import Skeleton
 
+TURN = 0.02  # [s] of each contestant in each round
 REFERENCE = "Pinocchio, Python loop"
 Run = Callable[[], object]
 
@@ -80,7 +81,7 @@ def environment(threads: int, rounds: int) -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": threads,
         "rounds": rounds,
-        "warm-up": "one call each",
+        "warm-up": "two calls each",
         "statistic": "median over rounds; contestants take turns in each",
         "python": platform.python_version(),
         "packages": {p: metadata.version(p) for p in packages if installed(p)},
@@ -107,17 +108,23 @@ def measure(skeleton: Skeleton, B: int, rounds: int, threads: int) -> list[dict[
     contestants = list(all_contestants(skeleton, samples(skeleton, B), threads))
     runs = [(c, kind, run) for c in contestants for kind, run in (("forward", c.forward), ("both", c.both)) if run]
     seconds: dict[tuple[str, str, str], list[float]] = {(c.name, c.dtype, kind): [] for c, kind, _ in runs}
-    for _, _, run in runs:
-        run()
+    repeats = [enough(run) for _, _, run in runs]
     for _ in range(rounds):
-        for c, kind, run in runs:
-            repeats = max(1, 4096 // B)  # long enough that the caches are each contestant's own
+        for (c, kind, run), n in zip(runs, repeats, strict=True):
             start = time.perf_counter()
-            for _ in range(repeats):
+            for _ in range(n):
                 run()
-            seconds[c.name, c.dtype, kind].append((time.perf_counter() - start) / repeats)
+            seconds[c.name, c.dtype, kind].append((time.perf_counter() - start) / n)
     micro = {key: 1e6 * float(np.median(x)) / B for key, x in seconds.items()}
     return [as_row(c, B, micro) for c in contestants]
+
+
+def enough(run: Run) -> int:
+    """How often to repeat a call, after a first one: long enough that the caches are this contestant's own."""
+    run()
+    start = time.perf_counter()
+    run()
+    return max(1, int(TURN / (time.perf_counter() - start)))
 
 
 def as_row(c: Contestant, B: int, micro: dict[tuple[str, str, str], float]) -> dict[str, object]:

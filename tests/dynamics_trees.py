@@ -1,4 +1,4 @@
-"""Random trees and states for the tests of the dynamics: every joint kind, no data files."""
+"""Trees and random states for the tests of the dynamics: our adult and child, and every joint kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point, ScaleGroup, Skeleton
 
 
@@ -60,29 +61,8 @@ def _scale_groups(bodies: list[Body]) -> tuple[ScaleGroup, ...]:
     return long, ScaleGroup(name="wide", bodies=names[::2], axes=(0, 2), sigma=0.1)
 
 
-def humanoid(seed: int = 0, size: float = 1.0) -> Skeleton:
-    """37 degrees of freedom, hinge chains as in a walking human."""
-    rng = np.random.default_rng(seed)
-    rows = [("pelvis", None, "free", "")]
-    for s in "rl":
-        rows += [(f"femur_{s}", "pelvis", "chain", "zxy"), (f"tibia_{s}", f"femur_{s}", "chain", "z")]
-        rows += [(f"talus_{s}", f"tibia_{s}", "chain", "z"), (f"calcn_{s}", f"talus_{s}", "chain", "o")]
-        rows += [(f"toes_{s}", f"calcn_{s}", "fixed", "")]
-    rows += [("torso", "pelvis", "chain", "zxy"), ("head", "torso", "chain", "zx")]
-    for s in "rl":
-        rows += [(f"humerus_{s}", "torso", "chain", "zxy"), (f"ulna_{s}", f"humerus_{s}", "chain", "z")]
-        rows += [(f"radius_{s}", f"ulna_{s}", "chain", "y"), (f"hand_{s}", f"radius_{s}", "chain", "zx")]
-    bodies = [body(rng, *row) for row in rows]
-    return skeleton(f"humanoid_{size:g}", [_scaled(b, size) for b in bodies])
-
-
-def _scaled(b: Body, s: float) -> Body:
-    joint = replace(b.joint, translation=b.joint.translation * s)
-    return replace(b, joint=joint, mass=b.mass * s**3, com=b.com * s, inertia=b.inertia * s**5)
-
-
 def zoo(seed: int = 1) -> Skeleton:
-    """Every joint kind: free, ball after ball, slides before and after hinges, fixed, oblique axes; not depth first."""
+    """Every joint kind, slides before and after hinges, oblique axes, a placed root; bodies not depth first."""
     rng = np.random.default_rng(seed)
     rows = [
         ("base", None, "free", ""),
@@ -94,7 +74,9 @@ def zoo(seed: int = 1) -> Skeleton:
         ("f", "b", "fixed", ""),
         ("g", "f", "chain", "Yo"),
     ]
-    return skeleton("zoo", [body(rng, *row) for row in rows])
+    base, *rest = [body(rng, *row) for row in rows]
+    placed = replace(base.joint, translation=rng.normal(size=3), rotation=Rotation.random(random_state=rng).as_matrix())
+    return skeleton("zoo", [replace(base, joint=placed), *rest])
 
 
 def small(seed: int = 2) -> Skeleton:
@@ -138,4 +120,10 @@ def random_external(seed: int, tree: Skeleton, T: int) -> dict[str, np.ndarray]:
     return {name: rng.normal(size=(T, 6)) * 10 for name in tree.body_names[::2]}
 
 
-TREES = {"adult": humanoid(0), "child": humanoid(5, 0.6), "zoo": zoo(), "small": small(), "pendulum": pendulum(2)}
+TREES = {
+    "adult": load_skeleton("adult", age=30, sex="m", height=1.78, mass=75),
+    "child": load_skeleton("child", age=8, sex="f", height=1.28, mass=26),
+    "zoo": zoo(),
+    "small": small(),
+    "pendulum": pendulum(2),
+}

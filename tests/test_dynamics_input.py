@@ -88,6 +88,8 @@ def test_impossible_parameters_are_refused(chain, state):
         dynamics.rnea(chain, *state, parameters=parameters._replace(com=parameters.com[:2]))
     with pytest.raises(InputError, match=r"parameters\.com is torch\.float32"):
         dynamics.rnea(chain, *state, parameters=parameters._replace(com=parameters.com.float()))
+    with pytest.raises(InputError, match="last dimension is for long, wide"):
+        dynamics.body_parameters(chain, torch.zeros(3).double())
 
 
 def test_unknown_and_unfit_engines_are_refused(chain, state):

@@ -121,9 +121,11 @@ def test_joints_are_named_as_coordinates_and_points_are_sites():
     assert set(tree.coordinate_names) <= names
     for c in tree.coordinates:
         np.testing.assert_array_equal(model.joint(c.name).range, c.range)
-    point = tree.keypoint_sets["toy"].points[3]
-    np.testing.assert_allclose(model.site(f"toy:{point.name}").pos, point.offset)
-    np.testing.assert_allclose(model.site("heel").pos, [0, -0.1, 0])
+    for name, keypoint_set in tree.keypoint_sets.items():
+        for point in keypoint_set.points:
+            np.testing.assert_allclose(model.site(f"{name}:{point.name}").pos, point.offset)
+    for point in tree.contact_points:
+        np.testing.assert_allclose(model.site(point.name).pos, point.offset)
 
 
 def test_nothing_touches_unless_asked():
@@ -133,7 +135,7 @@ def test_nothing_touches_unless_asked():
         data = mujoco.MjData(model)
         data.qpos[:] = conventions.q_to_mujoco(tree, tree.neutral)
         mujoco.mj_kinematics(model, data)
-        data.qpos[2] -= data.site("heel").xpos[2]
+        data.qpos[2] -= min(data.site(p.name).xpos[2] for p in tree.contact_points)
         mujoco.mj_forward(model, data)
         assert (data.ncon > 0) is contacts
 

@@ -52,6 +52,9 @@ def body_parameters(chain: KinematicChain, log_scales: Tensor | None = None) -> 
     Lengths and centres scale with the body axes, masses stay, and the second moment of mass turns into S Sigma S, as
     ``Skeleton.scaled`` does. Differentiable by ``log_scales``.
     """
+    if log_scales is not None and log_scales.shape[-1:] != chain.log_scales.shape:
+        groups = ", ".join(g.name for g in chain.skeleton.scale_groups)
+        raise InputError(f"log_scales has shape {tuple(log_scales.shape)}; the last dimension is for {groups}")
     bodies = chain.skeleton.bodies
     mass = _tensor(chain, np.array([b.mass for b in bodies]))
     com = _tensor(chain, np.array([b.com for b in bodies]))

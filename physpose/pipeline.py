@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from physpose.chain import KinematicChain
 from physpose.dynamics.pinocchio_backend import PinocchioModel
@@ -208,11 +209,12 @@ class _Watch:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The estimator's tensors are small: with several threads torch is slower, on busy machines many times."""
+    """The estimator's matrices are small: with several threads torch and BLAS are slower, on busy machines many times."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 

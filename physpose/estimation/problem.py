@@ -12,6 +12,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain, Points
 from physpose.estimation import initialise
 from physpose.estimation.contact import contact_belief
+from physpose.estimation.posture_prior import UP, PosturePrior
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution, solve
 from physpose.estimation.state import N_CAMERA, Kinematics, State
@@ -71,6 +72,7 @@ class VideoProblem:
         self.contact_index = slice(self.K, self.K + len(self.skeleton.contact_points))
         self.stature_sigma = self.settings.stature_sigma if height_known else self.settings.unknown_stature_sigma
         self.posture = resting_posture(self.skeleton)
+        self.prior = PosturePrior.load().marginal([*self.skeleton.coordinate_names, *UP])
 
     # --- terms ------------------------------------------------------------------------------------------------------
 
@@ -83,15 +85,10 @@ class VideoProblem:
         if kp.landmarks is not None:
             found.append(self._depth(kp, rate, float(state.log_focal.exp())))
         ones = torch.ones(len(time), dtype=torch.float64)
-        posture_rate = (rate / s.posture_correlation_time).clamp(max=1.0)[:, None]
-        posture_sigma = self._posture_sigma()
+        posture_rate = (rate / s.posture_correlation_time).clamp(max=1.0)
         found += [
             Limits(self.chain, ones[:, None] / s.limit_sigma**2, s.limit_margin),
-            Posture(
-                self.posture,
-                posture_rate / posture_sigma**2,
-                posture_rate / torch.tensor(s.upright_sigma, dtype=torch.float64) ** 2,
-            ),
+            Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust),
             Smoothness(time, self._smoothness_sigma(), s.smoothness_order),
             Floor(
                 self.contact_index,
@@ -144,10 +141,6 @@ class VideoProblem:
         weight = torch.where(seen, confidence**s.confidence_power * time_weight[:, None], 0.0)[..., None] / sigma**2
         offset = torch.where(seen[..., None], offset, 0.0)
         return Depth(offset, torch.nan_to_num(weight), child, parent, s.depth_robust, time_weight)
-
-    def _posture_sigma(self) -> Tensor:
-        width = self.chain.limits[:, 1] - self.chain.limits[:, 0]
-        return width / 4
 
     def _smoothness_sigma(self) -> Tensor:
         s = self.settings.jerk_sigma

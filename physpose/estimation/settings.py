@@ -18,8 +18,8 @@ class EstimationSettings:
     depth_robust: float = 2.0
     limit_sigma: float = radians(1.0)  # outside the soft range
     limit_margin: float = radians(2.0)  # the barrier starts so far inside
-    posture_correlation_time: float = 0.3  # [s]
-    upright_sigma: tuple[float, float] = (radians(20.0), radians(7.0))  # pelvis tilt, list
+    posture_correlation_time: float = 0.5  # [s] a posture says as much as its neighbours
+    posture_robust: float = 12.0  # [sigma] of the whole posture vector (about 36 numbers): unusual ones are not excluded
     smoothness_order: int = 3  # 3: jerk, 2: acceleration
     jerk_sigma: dict[str, float] = field(
         default_factory=lambda: {

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.posture_prior import PosturePrior, posture_jacobian, posture_vector
 from physpose.estimation.state import FOCAL, HEIGHT, PITCH_ROLL, Kinematics, State
 from physpose.spatial import quat_conj, quat_log, quat_mul, quat_to_matrix, skew, so3_right_jacobian_inverse
 
@@ -157,29 +158,27 @@ class Limits(FrameTerm):
 
 @dataclass
 class Posture(FrameTerm):
-    """What people mostly do: coordinates near a resting posture, pelvis near upright. Weak."""
+    """What postures people take: a Gaussian mixture from motion capture, weak and with heavy tails."""
 
-    mean: Tensor  # (n_coordinates,)
-    weight: Tensor  # (T, n_coordinates) 1/rad^2
-    upright_weight: Tensor  # (T, 2) of the pelvis' tilt and list
+    prior: PosturePrior
+    coordinate_names: tuple[str, ...]
+    weight: Tensor  # (T,) dt / correlation time
+    robust_scale: float
     name: str = "posture"
 
-    def _residual(self, state: State, kin: Kinematics) -> tuple[Tensor, Tensor]:
-        up = kin.R_pelvis[:, 2, :]  # world z in pelvis axes; (0, 1, 0) when upright
-        return state.q[:, 7:] - self.mean, up
+    def _residual(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """Whitened residual (T, n) of each frame's best component, its Jacobian on x, and the frame's energy (T,)."""
+        r, W, offset = self.prior.linearise(posture_vector(state.q, self.coordinate_names, self.prior.names))
+        return r, W, (r**2).sum(-1) + 2 * (offset - self.prior.lowest_offset)
 
     def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
-        r, up = self._residual(state, kin)
-        return 0.5 * ((self.weight * r**2).sum(1) + (self.upright_weight * up[:, [0, 2]] ** 2).sum(1))
+        return 0.5 * self.weight * robust(self._residual(state)[2], self.robust_scale)[0]
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
-        r, up = self._residual(state, kin)
-        w = self.weight.sqrt()
-        system.add_diagonal_stencil(w * r, [w], torch.arange(6, 6 + r.shape[1]))
-        # exp(-d) up = up + up x d
-        w = self.upright_weight.sqrt()
-        J = w[..., None] * skew(up)[:, [0, 2]]
-        system.add_stencil(w * up[:, [0, 2]], [J], slice(3, 6))
+        r, W, energy = self._residual(state)
+        w = (self.weight * robust(energy, self.robust_scale)[1]).sqrt()[:, None]
+        J = W @ posture_jacobian(state.q, self.coordinate_names, self.prior.names)
+        system.add_frame(w * r, w[..., None] * J)
 
 
 @dataclass

@@ -37,6 +37,8 @@ SIGMA_NOMINAL = 0.10
 # reach 0.71 to 0.90, ultra-wide lenses 0.36 (the prior does not reach them: give camera=).
 DEFAULT_RATIO = 0.74
 SIGMA_DEFAULT = 0.18
+# An upright picture comes from a phone: 0.63 to 0.92, evenly in the logarithm, has this standard deviation.
+SIGMA_PORTRAIT = 0.11
 # A picture squarer than 4:3 is cropped: its long side was longer by an unknown factor.
 UNCROPPED_ASPECT = 4 / 3
 SIGMA_CROPPED = 0.30
@@ -57,6 +59,8 @@ def focal_prior(image_size: tuple[int, int], metadata: Mapping[str, str]) -> tup
         focal length [px], standard deviation of its logarithm, and where they come from in one sentence.
     """
     ratio, sigma, source = _ratio(metadata)
+    if image_size[1] > image_size[0]:
+        sigma = min(sigma, SIGMA_PORTRAIT)
     long, short = max(image_size), min(image_size)
     if long < UNCROPPED_ASPECT * short:
         long, sigma = round(UNCROPPED_ASPECT * short), max(sigma, SIGMA_CROPPED)

@@ -1,7 +1,8 @@
 """What postures people take: a Gaussian mixture over joint coordinates and the pelvis' attitude, from motion capture.
 
 The posture vector x holds coordinates [rad] and two components of the world's vertical seen from the pelvis:
-``pelvis_up_x`` (positive: the pelvis leans backward) and ``pelvis_up_z`` (positive: its right side is up), both 0 upright.
+``pelvis_up_x`` (positive: the pelvis leans backward) and ``pelvis_up_z`` (positive: its right side is up); both are 0
+upright.
 Fitted by benchmarks/fit_posture_prior.py.
 """
 
@@ -33,14 +34,14 @@ class Linearised(NamedTuple):
     offset: Tensor  # (*b,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PosturePrior:
     """p(x) = sum_k w_k N(x; mu_k, L_k L_k^T). Tensors are float64."""
 
     names: tuple[str, ...]  # of x's n entries
-    log_weights: Tensor  # (K,)
-    means: Tensor  # (K, n)
-    factors: Tensor  # (K, n, n) lower Cholesky factors L of the covariances
+    log_weights: Tensor = field(repr=False)  # (K,)
+    means: Tensor = field(repr=False)  # (K, n)
+    factors: Tensor = field(repr=False)  # (K, n, n) lower Cholesky factors L of the covariances
     _whiteners: Tensor = field(init=False, repr=False)  # (K, n, n) W = L^-1
     _offsets: Tensor = field(init=False, repr=False)  # (K,) c_k
 
@@ -48,7 +49,9 @@ class PosturePrior:
         K, n = len(self.log_weights), len(self.names)
         if self.means.shape != (K, n) or self.factors.shape != (K, n, n):
             given = f"means {tuple(self.means.shape)}, factors {tuple(self.factors.shape)}"
-            raise InputError(f"posture prior with {K} weights and {n} names has {given}; needs ({K}, {n}), ({K}, {n}, {n})")
+            raise InputError(
+                f"posture prior with {K} weights and {n} names has {given}; needs ({K}, {n}), ({K}, {n}, {n})"
+            )
         eye = torch.eye(n, dtype=self.factors.dtype).expand(K, n, n)
         object.__setattr__(self, "_whiteners", torch.linalg.solve_triangular(self.factors, eye, upper=False))
         log_det = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -1,0 +1,103 @@
+"""Weighted Gaussian mixtures by expectation-maximisation; covariances are shrunk to a diagonal, never too narrow."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
+
+SHRINK = 0.01  # weight (of all data's 1) that a component's prior covariance has
+
+
+class Mixture(NamedTuple):
+    weights: np.ndarray  # (K,)
+    means: np.ndarray  # (K, n)
+    covariances: np.ndarray  # (K, n, n)
+
+
+def log_normal(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """log N(x; mean, covariance) of rows (N, n)."""
+    L = np.linalg.cholesky(covariance)
+    r = solve_triangular(L, (x - mean).T, lower=True)
+    return -0.5 * (r**2).sum(0) - np.log(np.diag(L)).sum() - 0.5 * len(mean) * np.log(2 * np.pi)
+
+
+def _joint(m: Mixture, x: np.ndarray) -> np.ndarray:
+    return np.stack([np.log(w) + log_normal(x, mu, C) for w, mu, C in zip(*m, strict=True)], 1)
+
+
+def log_density(m: Mixture, x: np.ndarray) -> np.ndarray:
+    return logsumexp(_joint(m, x), axis=1)
+
+
+def responsibilities(m: Mixture, x: np.ndarray) -> np.ndarray:
+    joint = _joint(m, x)
+    return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+
+
+def _start(x: np.ndarray, w: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++ seeds, then soft assignment to the nearest, (N, K)."""
+    z = (x - w @ x) / np.sqrt(w @ (x - w @ x) ** 2)
+    centres = [z[rng.choice(len(z), p=w)]]
+    for _ in range(K - 1):
+        d2 = np.min([((z - c) ** 2).sum(1) for c in centres], 0)
+        centres.append(z[rng.choice(len(z), p=w * d2 / (w @ d2))])
+    C = np.array(centres)
+    for _ in range(10):
+        label = np.argmin([((z - c) ** 2).sum(1) for c in C], 0)
+        C = np.array([np.average(z[label == k], 0, w[label == k]) if (label == k).any() else C[k] for k in range(K)])
+    return np.eye(K)[label]
+
+
+def _maximise(x: np.ndarray, w: np.ndarray, r: np.ndarray, floor: np.ndarray) -> Mixture:
+    N = w @ r
+    means = (r * w[:, None]).T @ x / N[:, None]
+    pooled = np.diag(w @ (x - w @ x) ** 2) / 4
+    covariances = []
+    for k, mean in enumerate(means):
+        d = x - mean
+        S = (d * (w * r[:, k])[:, None]).T @ d
+        covariances.append((S + SHRINK * pooled) / (N[k] + SHRINK) + np.diag(floor**2))
+    return Mixture((N + SHRINK) / (N + SHRINK).sum(), means, np.array(covariances))
+
+
+def fit(x: np.ndarray, w: np.ndarray, K: int, floor: np.ndarray, starts: int = 3, steps: int = 60) -> Mixture:
+    """Best of several starts; ``floor`` (n,) [units of x] is a spread added to every component."""
+    w = w / w.sum()
+    best, best_score = None, -np.inf
+    for seed in range(starts if K > 1 else 1):
+        r, score = _start(x, w, K, np.random.default_rng(seed)), -np.inf
+        for _ in range(steps):
+            m = _maximise(x, w, r, floor)
+            joint = _joint(m, x)
+            total = logsumexp(joint, axis=1)
+            r, old, score = np.exp(joint - total[:, None]), score, float(w @ total)
+            if score - old < 1e-3:
+                break
+        if score > best_score:
+            best, best_score = m, score
+    assert best is not None
+    return best
+
+
+def held_out(x: np.ndarray, w: np.ndarray, folds: np.ndarray, K: int, floor: np.ndarray) -> float:
+    """Mean log density of each fold under the mixture of the others."""
+    total = 0.0
+    for f in np.unique(folds):
+        out = folds == f
+        total += float(w[out] @ log_density(fit(x[~out], w[~out], K, floor, starts=2), x[out]))
+    return total / w.sum()
+
+
+def held_out_diagonal(x: np.ndarray, w: np.ndarray, folds: np.ndarray, floor: np.ndarray) -> float:
+    """The same of an independent Gaussian."""
+    total = 0.0
+    for f in np.unique(folds):
+        out = folds == f
+        u = w[~out] / w[~out].sum()
+        mean = u @ x[~out]
+        variance = u @ (x[~out] - mean) ** 2 + floor**2
+        total += float(w[out] @ log_normal(x[out], mean, np.diag(variance)))
+    return total / w.sum()

@@ -38,7 +38,8 @@ def _sinc_terms(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     t2_safe = torch.where(small, torch.ones_like(t2), t2)
     t = t2_safe.sqrt()
     a = torch.where(small, 1 - t2 / 6, t.sin() / t)
-    b = torch.where(small, 0.5 - t2 / 24, (1 - t.cos()) / t2_safe)
+    # 1 - cos(t) = 2 sin(t/2)^2 keeps its digits at small angles, which float32 needs
+    b = torch.where(small, 0.5 - t2 / 24, 2 * ((t / 2).sin() / t) ** 2)
     c = torch.where(small, 1 / 6 - t2 / 120, (t - t.sin()) / (t2_safe * t))
     return a, b, c
 

@@ -14,6 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.mjcf import to_mjcf
 from physpose.skeleton.model import Skeleton
+from physpose.spatial import quat_to_matrix
 
 TURN = 0.02  # [s] of each contestant in each round
 REFERENCE = "Pinocchio, Python loop"
@@ -154,6 +156,8 @@ def all_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Co
             for dtype in (torch.float64, torch.float32):
                 if applies(engine, dtype, device):
                     yield our_contestant(skeleton, x, engine, dtype, device)
+    if find_spec("adam"):
+        yield adam_contestant(skeleton, x)
     if find_spec("pytorch_kinematics"):
         yield pytorch_kinematics_contestant(skeleton, x)
 
@@ -225,13 +229,43 @@ def mujoco_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
     return Contestant("MuJoCo, mj_inverse", "float64", forward, None)
 
 
-def pytorch_kinematics_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
-    """pytorch_kinematics has no dynamics: poses of all links only, and the gradient of their sum."""
-    import pytorch_kinematics as pk
+def adam_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
+    """adam's inverse dynamics takes no accelerations: its bias force, and the gradient by angles and velocities."""
+    import mujoco
+    from adam.pytorch import KinDynComputations
 
-    chain = pk.build_chain_from_mjcf(to_mjcf(skeleton)).to(dtype=torch.float64)
-    n = len(chain.get_joint_parameter_names())
-    q = torch.tensor(x.q[:, -n:])
+    names = list(skeleton.coordinate_names)
+    model = mujoco.MjModel.from_xml_string(to_mjcf(one_joint_a_body(skeleton)))
+    adam = KinDynComputations.from_mujoco_model(model, joints_name_list=names, dtype=torch.float64)
+    q, v, _, u = (torch.tensor(y) for y in x)
+    pose = torch.eye(4, dtype=q.dtype).repeat(len(q), 1, 1)
+    pose[:, :3, :3], pose[:, :3, 3] = quat_to_matrix(q[:, 3:7]), q[:, :3]
+    leaves = [q[:, 7:].clone().requires_grad_(), v.clone().requires_grad_()]
+
+    def run(angles: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return adam.bias_force(pose, angles, v[:, :6], v[:, 6:]).reshape(u.shape)
+
+    def both() -> None:
+        torch.autograd.grad(run(*leaves), leaves, u)
+
+    return Contestant("adam, bias force", "float64", lambda: run(q[:, 7:], v), both)
+
+
+def pytorch_kinematics_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
+    """pytorch_kinematics has no dynamics: poses of all links only, root fixed, and the gradient of their sum."""
+    from pytorch_kinematics import chain as pk_chain
+    from pytorch_kinematics.frame import Frame, Joint, Link
+    from pytorch_kinematics.transforms import Transform3d
+
+    frames: dict[str | None, Frame] = {None: Frame("world", link=Link("world"))}
+    for b in one_joint_a_body(skeleton).bodies:
+        offset = Transform3d(pos=b.joint.translation, rot=torch.tensor(b.joint.rotation), dtype=torch.float64)
+        moving = {c.name: {"joint_type": "revolute", "axis": torch.tensor(c.axis)} for c in b.joint.coordinates}
+        name, joint = next(iter(moving.items()), (f"{b.name}_fixed", {}))
+        frames[b.name] = Frame(b.name, Link(b.name, offset), Joint(name, dtype=torch.float64, **joint))
+        frames[b.parent].children.append(frames[b.name])
+    chain = pk_chain.Chain(frames[None], dtype=torch.float64)
+    q = torch.tensor(x.q[:, -len(chain.get_joint_parameter_names()) :])
     leaf = q.clone().requires_grad_()
 
     def both() -> None:
@@ -239,6 +273,19 @@ def pytorch_kinematics_contestant(skeleton: Skeleton, x: Samples) -> Contestant:
         torch.autograd.grad(sum(p.get_matrix().sum() for p in poses.values()), leaf)
 
     return Contestant("pytorch_kinematics, poses only", "float64", lambda: chain.forward_kinematics(q), both)
+
+
+def one_joint_a_body(skeleton: Skeleton) -> Skeleton:
+    """The skeleton with a massless body between the hinges of one joint: these libraries know no other."""
+    bodies = []
+    for b in skeleton.bodies:
+        parent, joint = b.parent, b.joint
+        for c in joint.coordinates[:-1]:
+            name, own = f"{b.name}_{c.name}", replace(joint, coordinates=(c,))
+            bodies.append(replace(b, name=name, parent=parent, mass=0.0, inertia=np.zeros((3, 3)), joint=own))
+            parent, joint = name, replace(joint, translation=np.zeros(3), rotation=np.eye(3))
+        bodies.append(replace(b, parent=parent, joint=replace(joint, coordinates=joint.coordinates[-1:])))
+    return replace(skeleton, bodies=tuple(bodies))
 
 
 COLUMNS = f"{'':32} {'dtype':8} {'B':>6} {'forward':>9} {'x':>6} {'+ VJP':>9} {'x':>6}"

@@ -1,4 +1,4 @@
-"""Joints whose coordinates are functions of others: z = phi(q), as in OpenSim's CustomJoint and its coupled coordinates.
+"""Joints whose coordinates are functions of others: z = phi(q), as OpenSim's CustomJoint and coupled coordinates are.
 
 The chain consists of single-axis joints z; the user's coordinates s are fewer or other ones. With phi given,
     zd = phi' sd,    zdd = phi' sdd + phi'' sd^2,    tau_s = phi'^T tau_z,

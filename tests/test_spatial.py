@@ -1,4 +1,4 @@
-"""Rotations and rigid motions against SciPy and Pinocchio; a third of all samples lie near angle zero, a third near pi."""
+"""Rotations and rigid motions against SciPy and Pinocchio; a third of the angles are near zero, a third near pi."""
 
 from __future__ import annotations
 

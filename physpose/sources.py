@@ -16,10 +16,10 @@ from physpose.estimation.sides import unswap_sides
 from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
 from physpose.io.video import Video
 from physpose.progress import Progress
+from physpose.seen import checked_keypoints, longest_gap, rarely_seen, seen_frames, without_stray_ends
 from physpose.types import Keypoints2D
 
 KEYPOINT_SUFFIXES = (".json",)
-MIN_FRAMES_SEEN = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def _from_array(
 
 
 def _one_person(found: Keypoints2D, person: int | None, name: str, video: Video | None) -> Observations:
-    one, choice = choose_person(track(found), person)
+    one, choice = choose_person(track(checked_keypoints(found)), person)
     trimmed, trim_warnings = _trim(one)
     trimmed, swapped = unswap_sides(trimmed)
     if swapped.any():
@@ -97,28 +97,21 @@ def _one_person(found: Keypoints2D, person: int | None, name: str, video: Video 
         video=video.path if video else None,
         metadata=dict(video.metadata) if video else {},
         choice=choice,
-        warnings=(*(video.warnings if video else ()), *trim_warnings),
+        warnings=(*(video.warnings if video else ()), *trim_warnings, *rarely_seen(trimmed)),
     )
 
 
 def _trim(kp: Keypoints2D) -> tuple[Keypoints2D, tuple[str, ...]]:
     """Drop frames before the person is first seen and after the last; report gaps in between."""
-    seen = (np.isfinite(kp.uv[0, ..., 0]) & (kp.confidence[0] > 0)).sum(1) >= 4
+    seen = seen_frames(kp)
     if not seen.any():
         raise NoPersonError("in no frame are four or more keypoints of the person seen; try another clip or person=")
-    first, last = np.flatnonzero(seen)[[0, -1]]
+    first, last = without_stray_ends(kp.time, seen)
     warnings = []
     if first > 0 or last < len(seen) - 1:
         span = f"{kp.time[first]:.2f} s to {kp.time[last]:.2f} s"
         warnings.append(f"the person is seen from {span} only; other frames are left out")
     gap = longest_gap(kp.time[first : last + 1], seen[first : last + 1])
-    if gap > 0.25:
+    if gap:
         warnings.append(f"the person is not seen for up to {gap:.2f} s in between; the motion there is interpolated")
     return replace(kp.frames(slice(first, last + 1))), tuple(warnings)
-
-
-def longest_gap(time: np.ndarray, seen: np.ndarray) -> float:
-    """Longest time [s] between two neighbouring seen frames that are not neighbours in ``time``."""
-    at = np.flatnonzero(seen)
-    skips = np.diff(at) > 1
-    return float(np.diff(time[at])[skips].max(initial=0.0))

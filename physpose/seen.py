@@ -1,0 +1,117 @@
+"""What keypoints can bear: checks before the fit, and sentences on what was hardly seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from physpose.errors import InputError
+from physpose.types import Array, Keypoints2D
+
+MIN_KEYPOINTS = 4  # in a frame, to say that the person is seen
+MIN_EXTENT = 10.0  # [px] of the whole person; less are fractions of the picture, or nobody
+MIN_CONFIDENCE = 0.1  # below, the estimator hears next to nothing
+RARELY = 0.2  # of the frames
+LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+GAP = 0.25  # [s]
+STRAY = 0.25  # [s]
+GAP_STEPS = 5  # median time steps: slow frame rates have no gap in every step
+
+
+def checked_keypoints(kp: Keypoints2D) -> Keypoints2D:
+    """The same keypoints, if a motion can be fitted to them.
+
+    Raises:
+        InputError: shapes that do not fit, an infinite position, a confidence that is not in 0..1, time that does not
+            increase, positions that are no pixels or lie outside ``image_size``.
+    """
+    _check_shapes(kp)
+    _check_numbers(kp)
+    back = np.flatnonzero(~(np.diff(kp.time) > 0))
+    if back.size:
+        i = int(back[0]) + 1
+        raise InputError(f"time does not increase at frame {i}: {kp.time[i]:g} s after {kp.time[i - 1]:g} s")
+    _check_pixels(kp)
+    return kp
+
+
+def _check_shapes(kp: Keypoints2D) -> None:
+    T, K = len(kp.time), len(kp.names)
+    P = kp.uv.shape[0]
+    if T == 0 or kp.uv.shape != (P, T, K, 2) or kp.confidence.shape != (P, T, K):
+        raise InputError(
+            f"uv {kp.uv.shape} and confidence {kp.confidence.shape} do not fit {T} times and {K} names; "
+            "expected (P, T, K, 2) and (P, T, K), T at least 1"
+        )
+
+
+def _check_numbers(kp: Keypoints2D) -> None:
+    bad = np.argwhere(np.isinf(kp.uv).any(-1))
+    if bad.size:
+        raise InputError(f"{kp.names[bad[0, 2]]} in frame {bad[0, 1]} is infinite; mark missing keypoints by NaN")
+    bad = np.argwhere(~((kp.confidence >= 0) & (kp.confidence <= 1)))
+    if bad.size:
+        given = kp.confidence[tuple(bad[0])]
+        raise InputError(f"confidence {given:g} of {kp.names[bad[0, 2]]} in frame {bad[0, 1]}; expected 0..1")
+    if not np.isfinite(kp.time).all():
+        raise InputError(f"time of frame {int(np.flatnonzero(~np.isfinite(kp.time))[0])} is not a number")
+
+
+def _check_pixels(kp: Keypoints2D) -> None:
+    seen = kp.uv[(kp.confidence > 0) & np.isfinite(kp.uv).all(-1)]
+    if not len(seen):
+        return
+    extent = float(np.ptp(seen, axis=0).max())
+    if len(seen) >= MIN_KEYPOINTS and extent < MIN_EXTENT:
+        raise InputError(f"all keypoints lie within {extent:.3g} px; expected pixels, not fractions of the picture")
+    if kp.image_size is not None and (np.median(seen, axis=0) > kp.image_size).any():
+        width, height = kp.image_size
+        u, v = seen.max(0)
+        raise InputError(f"most keypoints lie outside the picture of {width} x {height} px, up to ({u:.0f}, {v:.0f})")
+
+
+def seen_frames(kp: Keypoints2D) -> NDArray[np.bool_]:
+    """(T,) true where enough keypoints of the one person are seen."""
+    enough: NDArray[np.bool_] = (np.isfinite(kp.uv[0, ..., 0]) & (kp.confidence[0] > 0)).sum(1) >= MIN_KEYPOINTS
+    return enough
+
+
+def without_stray_ends(time: Array, seen: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and last frame to fit: at either end, a short stretch beyond a gap longer than itself is left out.
+
+    A few frames beyond a gap tell little, are often another person, and all in between would be made up.
+    """
+    at = np.flatnonzero(seen)
+    breaks = np.flatnonzero(_gaps(time, seen) > 0)  # between at[b] and at[b + 1]
+    runs = [(float(time[r[0]]), float(time[r[-1]])) for r in np.split(at, breaks + 1)]
+    while len(runs) > 1 and runs[-1][1] - runs[-1][0] < min(STRAY, runs[-1][0] - runs[-2][1]):
+        runs.pop()
+    while len(runs) > 1 and runs[0][1] - runs[0][0] < min(STRAY, runs[1][0] - runs[0][1]):
+        runs.pop(0)
+    first, last = np.searchsorted(time, (runs[0][0], runs[-1][1]))
+    return int(first), int(last)
+
+
+def longest_gap(time: Array, seen: NDArray[np.bool_]) -> float:
+    """Longest time [s] in which the person is not seen, in frames without them or in missing frames; else 0."""
+    return float(_gaps(time, seen).max(initial=0.0))
+
+
+def _gaps(time: Array, seen: NDArray[np.bool_]) -> Array:
+    """Time [s] from each seen frame to the next one; 0 where that is no more than the usual time step."""
+    step = np.diff(time[np.flatnonzero(seen)])
+    usual = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+    return np.where(step > max(GAP, GAP_STEPS * usual), step, 0.0)
+
+
+def rarely_seen(kp: Keypoints2D) -> tuple[str, ...]:
+    """A warning that names the joints' keypoints that are seen in few frames, if there are any."""
+    seen = (np.isfinite(kp.uv[0, ..., 0]) & (kp.confidence[0] > MIN_CONFIDENCE)).mean(0)
+    rare = [n for n, share in zip(kp.names, seen, strict=True) if share < RARELY and _is_joint(n)]
+    if not rare:
+        return ()
+    return (f"hardly ever seen: {', '.join(rare)}; the motion there is a guess, and so are its torques",)
+
+
+def _is_joint(name: str) -> bool:
+    return any(joint in name.lower() for joint in LIMB_JOINTS)

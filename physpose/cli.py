@@ -67,6 +67,7 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--detector", default="mediapipe", help="finds keypoints in a video (default: %(default)s)")
     fit.add_argument("--keypoint-set", metavar="NAME", help="what the keypoints of a file are, if it does not tell")
     fit.add_argument("--fps", type=float, help="frames per second of a keypoint file [1/s]")
+    fit.add_argument("--image-size", type=int, nargs=2, metavar=("W", "H"), help="[px] of a keypoint file's pictures")
     fit.add_argument("--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2]")
     _add_output(fit)
     fit.set_defaults(run=_fit)
@@ -155,6 +156,7 @@ def _fit(args: argparse.Namespace) -> None:
     out = args.out or Path(f"{Path(args.source).resolve().stem}_physpose")
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
+    asked |= {"image_size": args.image_size and tuple(args.image_size)}
     _fit_and_report(args.source, out, as_json=args.json, **asked)
 
 

@@ -15,13 +15,15 @@ SWAP_RATIO = 0.75  # crossed must move less than this part of straight; in a pro
 def mirrored_index(names: tuple[str, ...]) -> NDArray[np.intp]:
     """For every keypoint the index of its counterpart on the other side (itself where there is none)."""
     lower = [n.lower() for n in names]
-    swap = {}
-    for n in lower:
-        for a, b in (("left", "right"), ("right", "left"), ("l", "r"), ("r", "l")):
-            if n.startswith(a) and b + n[len(a) :] in lower:
-                swap[n] = b + n[len(a) :]
-                break
-    return np.array([lower.index(swap.get(n, n)) for n in lower])
+    return np.array([lower.index(_counterpart(n, lower)) for n in lower])
+
+
+def _counterpart(name: str, names: list[str]) -> str:
+    """The name on the other side, of lower-case ``names``: "left" for "right" anywhere, "l" for "r" in front."""
+    other = {"left": "right", "right": "left"}
+    options = [name.replace(a, b) for a, b in other.items() if a in name]
+    options += [b + name[1:] for a, b in (("l", "r"), ("r", "l")) if name.startswith(a)]
+    return next((n for n in options if n in names), name)
 
 
 def unswap_sides(kp: Keypoints2D, max_gap: float = 0.2) -> tuple[Keypoints2D, NDArray[np.bool_]]:

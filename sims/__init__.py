@@ -2,3 +2,9 @@
 
 ``python -m sims.walk --picture walk.png`` and so on, from the repository's root; ``--help`` lists the options.
 """
+
+import os
+
+# MuJoCo chooses how to draw when it is imported; without a screen only EGL (or OSMesa, if the user says so) can
+if "DISPLAY" not in os.environ and "WAYLAND_DISPLAY" not in os.environ:
+    os.environ.setdefault("MUJOCO_GL", "egl")

@@ -24,6 +24,7 @@ EARTH = (0.0, 0.0, -9.81)  # [m/s^2]
 ORBIT = (0.0, 0.0, 0.0)
 STEP = 1e-3  # [s]
 Controller = Callable[[float, Array, Array], Array]  # time [s], coordinates, rates -> joint torques, skeleton's order
+Push = Callable[[float], dict[str, Array]]  # time [s] -> force (3,) [N] on bodies' centres of mass, world axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class Simulator:
         joints = [self.model.joint(c.name) for c in skeleton.coordinates]
         self.qpos_index = np.array([int(j.qposadr[0]) for j in joints], dtype=int)
         self.qvel_index = np.array([int(j.dofadr[0]) for j in joints], dtype=int)
+        self.model.opt.tolerance = 1e-12  # of the contact solver
         if contacts:  # Euler: momentum gained in a step is exactly force times step
             self.model.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
             self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_LIMIT
@@ -104,15 +106,20 @@ class Simulator:
         answer = np.linalg.inv(M)[np.ix_(j, j)]
         return np.linalg.solve(answer, acceleration)
 
-    def rollout(self, q: Array, v: Array, controller: Controller, seconds: float, name: str = "") -> Simulation:
-        """Roll out from q, v. Torques are held over a step, and so is everything recorded: T = steps + 1."""
+    def rollout(
+        self, q: Array, v: Array, controller: Controller, seconds: float, name: str = "", push: Push | None = None
+    ) -> Simulation:
+        """Roll out from q, v. Torques and pushes are held over a step; T = steps + 1."""
         self.start(q, v)
-        n = round(seconds / self.model.opt.timestep)
+        n, dt = round(seconds / self.model.opt.timestep), self.model.opt.timestep
         log: dict[str, list[Array]] = {k: [] for k in ("qpos", "qvel", "qacc", "tau", "force")}
+        pushed: dict[str, list[Array]] = {}
         for k in range(n + 1):
-            mujoco.mj_step1(self.model, self.data)  # poses, velocities, contacts of this state
-            torque = controller(k * self.model.opt.timestep, self.data.qpos[self.qpos_index], self._rates())
+            mujoco.mj_forward(self.model, self.data)  # the controller and the pushes need this state's poses
+            torque = controller(k * dt, self.data.qpos[self.qpos_index], self.data.qvel[self.qvel_index])
             self.data.qfrc_applied[self.qvel_index] = torque
+            for body, force in (push(k * dt) if push else {}).items():
+                pushed.setdefault(body, []).append(self._push(body, force))
             mujoco.mj_forward(self.model, self.data)
             log["qpos"].append(self.data.qpos.copy())
             log["qvel"].append(self.data.qvel.copy())
@@ -121,10 +128,15 @@ class Simulator:
             log["force"].append(self._contact_forces() if self.contacts else np.zeros((0, 3)))
             if k < n:
                 mujoco.mj_step(self.model, self.data)
-        return self._simulation(name, {k: np.array(x) for k, x in log.items()})
+        assert np.isfinite(log["qacc"][-1]).all(), f"{name}: MuJoCo's integration is unstable"
+        sim = self._simulation(name, {k: np.array(x) for k, x in log.items()})
+        return replace(sim, external={body: np.array(w) for body, w in pushed.items()})
 
-    def _rates(self) -> Array:
-        return self.data.qvel[self.qvel_index]
+    def _push(self, body: str, force: Array) -> Array:
+        """Push a body at its centre of mass; the wrench (6,) about its origin, world axes."""
+        i = self.model.body(body).id
+        self.data.xfrc_applied[i, :3] = force
+        return np.concatenate([force, np.cross(self.data.xipos[i] - self.data.xpos[i], force)])
 
     def _contact_forces(self) -> Array:
         """(C, 3) [N] forces of the floor on the contact points, world."""
@@ -183,8 +195,8 @@ class Simulator:
 def carried_by(sim: Simulation, share: dict[str, Array]) -> Simulation:
     """The same motion with its root wrench brought in by other bodies, each ``share`` (T,) of it; shares sum to one.
 
-    Every body takes its share of the force, and of the moment about one and the same point. The root wrench that remains
-    is zero, the joint torques are those of someone who is carried there.
+    Every body takes its share of the force, and of the moment about one and the same point. The root wrench that
+    remains is zero, the joint torques are those of someone who is carried there.
     """
     chain = KinematicChain(sim.skeleton)
     frames = chain.fk(torch.as_tensor(sim.q))
@@ -248,3 +260,40 @@ def _body_rates(q: Tensor, dq: Tensor, ddq: Tensor) -> tuple[Tensor, Tensor]:
     # d/dt (R^T dp) = R^T ddp - w x R^T dp
     dlinear = matvec(R_T, ddq[:, :3]) - torch.linalg.cross(w, linear)
     return torch.cat([linear, w, dq[:, 7:]], -1), torch.cat([dlinear, dw, ddq[:, 7:]], -1)
+
+
+# --- what the truths need -------------------------------------------------------------------------------------------
+
+
+def pose(skeleton: Skeleton, degrees: dict[str, float]) -> Array:
+    """The neutral pose (nq,) with some coordinates set [deg]."""
+    q = skeleton.neutral.copy()
+    first = len(q) - len(skeleton.coordinates)
+    for name, angle in degrees.items():
+        q[first + skeleton.coordinate_names.index(name)] = np.radians(angle)
+    return q
+
+
+def centre_of_mass(sim: Simulation) -> tuple[Array, Array]:
+    """Centre of mass (T, 3) [m] and momentum about it (T, 6), world axes, by MuJoCo's own sums."""
+    s = sim.skeleton
+    model = mujoco.MjModel.from_xml_string(to_mjcf(s))
+    data: Any = mujoco.MjData(model)
+    qpos, qvel = conventions.q_to_mujoco(s, sim.q), conventions.v_to_mujoco(s, sim.q, sim.v)
+    com, h = np.empty((len(qpos), 3)), np.empty((len(qpos), 6))
+    for t in range(len(qpos)):
+        data.qpos[:], data.qvel[:] = qpos[t], qvel[t]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_subtreeVel(model, data)
+        com[t] = data.subtree_com[0]
+        h[t] = np.concatenate([s.mass * data.subtree_linvel[0], data.subtree_angmom[0]])
+    return com, h
+
+
+def work_of(sim: Simulation) -> Array:
+    """Work (T,) [J] of joint torques that are held over each step, since the start."""
+    n = len(sim.skeleton.coordinates)
+    steps = (sim.tau[:-1, -n:] * np.diff(sim.q[:, -n:], axis=0)).sum(1)
+    return np.append(0.0, np.cumsum(steps))

@@ -20,7 +20,7 @@ from physpose.types import Array
 
 ROOT_ROWS = ("pelvis_x", "pelvis_y", "pelvis_z", "pelvis_tilt", "pelvis_list", "pelvis_rotation")
 ORDER = 10  # highest harmonic
-SAMPLES = 100  # a cycle
+SAMPLES = 48  # a cycle
 Contact = Mapping[str, tuple[float, float]]  # contact point -> first and last phase on the floor, in cycles
 
 # how far a row may leave its curve, one standard deviation [m; deg]
@@ -135,7 +135,10 @@ def planted(
     x = torch.zeros(problem.n, dtype=torch.float64)
     for _ in range(iterations):
         r, J = problem.linearised(x)
-        x = x - torch.linalg.lstsq(J, r[:, None]).solution[:, 0]
+        step = torch.linalg.solve(J.T @ J, J.T @ r)
+        x = x - step
+        if step.abs().max() < 1e-7:
+            break
     return problem.motion_at(x)
 
 

@@ -1,9 +1,9 @@
 """Squat and sit-to-stand: both feet planted all the time.
 
-Known exactly: q(t) in closed form (Fourier series), hence v and a; the root wrench by MuJoCo's inverse dynamics, joint
-torques with half of the wrench on each foot (in the squat that is how symmetry has it; when sitting, the seat carries a
-part that is not modelled, so torques count from the moment of leaving it). Curves are drawn by hand after textbook ranges;
-heels, balls and toes stay on the floor within 3 mm.
+Known exactly: q(t) in closed form (Fourier series), hence v and a; the root wrench by MuJoCo's inverse dynamics,
+joint torques with half of the wrench on each foot (in the squat that is how symmetry has it; when sitting, the seat
+carries a part that is not modelled, so torques count from the moment of leaving it). Curves are drawn by hand after
+textbook ranges; heels, balls and toes stay on the floor within 3 mm.
 
     python -m sims.planted --motion squat --video squat.mp4
     python -m sims.planted --motion sit_to_stand --picture sts.png
@@ -18,6 +18,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 from sims.common import EARTH, Simulation, carried_by, prescribed
 from sims.gait import PeriodicMotion, from_curves, planted
+from sims.run import main
 
 DURATION = {"squat": 2.4, "sit_to_stand": 4.0}  # [s] down and up again
 POINTS = [f"{p}_{s}" for p in ("heel", "ball_medial", "ball_lateral", "toe") for s in "rl"]
@@ -60,7 +61,7 @@ def motion_of(skeleton: Skeleton, motion: str) -> PeriodicMotion:
     if motion not in CURVES:
         raise UnknownNameError("motion", motion, CURVES)
     free = from_curves(skeleton, CURVES[motion](), DURATION[motion], 0.0)
-    return planted(free, {name: (-1.0, 2.0) for name in POINTS}, sigma_shake=100.0)
+    return planted(free, dict.fromkeys(POINTS, (-1.0, 2.0)), sigma_shake=100.0)
 
 
 def simulate(skeleton: Skeleton, seconds: float = 2.4, fps: float = 120.0, motion: str = "squat") -> Simulation:
@@ -69,3 +70,7 @@ def simulate(skeleton: Skeleton, seconds: float = 2.4, fps: float = 120.0, motio
     time = np.arange(round(seconds * fps) + 1) / fps
     half = np.full(len(time), 0.5)
     return carried_by(prescribed(motion, skeleton, found.q, time, EARTH), {"calcn_r": half, "calcn_l": half})
+
+
+if __name__ == "__main__":
+    main(__doc__, simulate, seconds=2.4, options={"motion": "squat"})

@@ -1,10 +1,11 @@
 """A walk, as ground truth for fits: smooth periodic joint angles after published curves, feet planted.
 
-Known exactly: q(t) in closed form (Fourier series), hence v and a; the root wrench and joint torques by MuJoCo's inverse
-dynamics. Hips, knees, ankles and pelvis follow the mean of typically developing walkers at free speed (Schwartz et al.
-2008, J Biomech 41:1639), changed by a few degrees so that feet in contact rest on the floor; trunk and arms are drawn by
-hand. The feet slip less than 2 cm/s while flat. Not known: how the two feet share the ground's reaction in double support;
-here each takes a part that passes linearly from one foot to the other, so that joint torques are one possible answer.
+Known exactly: q(t) in closed form (Fourier series), hence v and a; the root wrench and joint torques by MuJoCo's
+inverse dynamics. Hips, knees, ankles and pelvis follow the mean of typically developing walkers at free speed
+(Schwartz et al. 2008, J Biomech 41:1639), changed by a few degrees so that feet in contact rest on the floor; trunk
+and arms are drawn by hand. Points in contact slip a few cm/s. Not known: how the two feet share the ground's
+reaction in double support; here each takes a part that passes linearly from one foot to the other, so that joint
+torques are one possible answer.
 
     python -m sims.walk --picture walk.png --seconds 3
     python -m sims.walk --skeleton child --age 7 --yaw-rate 60 --video turn.mp4
@@ -18,9 +19,10 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 from sims.common import EARTH, Simulation, carried_by, prescribed
 from sims.gait import PeriodicMotion, from_curves, planted
+from sims.run import main
 
-# means at 0, 6.25, ... % of the cycle from heel strike [deg]; OpenSim's signs; pelvis 10 degrees less tilted forward, since
-# its reference line is tilted against OpenSim's pelvis
+# means at 0, 6.25, ... % of the cycle from heel strike [deg]; OpenSim's signs; pelvis 10 degrees less tilted forward,
+# since its reference line is tilted against OpenSim's pelvis
 HIP_FLEXION = [26, 25, 21, 15, 8, 1, -5, -10, -14, -15, -10, 1, 12, 21, 26, 27]
 HIP_ADDUCTION = [-2, 1, 4, 5, 4, 3, 3, 2, 1, -1, -5, -7, -6, -4, -2, -2]
 KNEE = [6, 14, 19, 18, 14, 10, 7, 6, 9, 18, 36, 54, 59, 52, 36, 16]
@@ -54,15 +56,17 @@ def walking_curves() -> dict[str, Array]:
     return {n: np.asarray(x, float) for n, x in (given | drawn).items()}
 
 
-def walking(skeleton: Skeleton, *, yaw_rate: float = 0.0, cadence: float | None = None) -> PeriodicMotion:
-    """A walk of this body. ``yaw_rate`` [rad/s] bends its path; ``cadence`` [steps/s], by default after the leg's length."""
-    leg = float(skeleton.neutral[2])
-    # dynamic similarity: times go with the root of length
-    duration = 2 / cadence if cadence else 1.12 * np.sqrt(leg / 0.97)
-    speed = 1.1 * np.sqrt(leg / 0.97)
+def walking(skeleton: Skeleton, *, yaw_rate: float = 0.0) -> PeriodicMotion:
+    """A walk of this body; ``yaw_rate`` [rad/s] bends its path."""
+    speed = 1.1 * float(np.sqrt(skeleton.neutral[2] / 0.97))
     contact = {f"{n}_r": span for n, span in CONTACT.items()}
     contact |= {f"{n}_l": (a + 0.5, b + 0.5) for n, (a, b) in CONTACT.items()}
-    return planted(from_curves(skeleton, walking_curves(), duration, speed, yaw_rate), contact)
+    return planted(from_curves(skeleton, walking_curves(), cycle(skeleton), speed, yaw_rate), contact)
+
+
+def cycle(skeleton: Skeleton) -> float:
+    """[s] of two steps; dynamic similarity: times go with the root of length."""
+    return 1.12 * float(np.sqrt(skeleton.neutral[2] / 0.97))
 
 
 def simulate(skeleton: Skeleton, seconds: float = 2.0, fps: float = 120.0, yaw_rate: float = 0.0) -> Simulation:
@@ -78,3 +82,7 @@ def weight_on_right(phase: Array) -> Array:
     """Part of the ground's reaction on the right foot: passes over in the two phases of double support."""
     x = phase % 1.0
     return np.interp(x, [0.0, 0.10, 0.50, 0.60, 1.0], [0.0, 1.0, 1.0, 0.0, 0.0])
+
+
+if __name__ == "__main__":
+    main(__doc__, simulate, seconds=3.0, options={"yaw_rate": 0.0})

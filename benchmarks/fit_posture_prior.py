@@ -245,22 +245,22 @@ def old_prior() -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose(s: Samples, counts: list[int]) -> int:
-    """Number of components by the log likelihood of people left out; prints it beside simpler densities."""
+    """Number of components by the log likelihood of people left out; prints all (0: independent)."""
     floor = np.array([REGISTRATION[1] if NAMES[i].startswith("pelvis") else REGISTRATION[0] for i in SEEN])
     x = s.x[:, SEEN]
     mean, sigma = (v[SEEN] for v in old_prior())
     groups = {f: i % 5 for i, f in enumerate(sorted(set(s.fold), key=lambda f: (-s.weight[s.fold == f].sum(), f)))}
     folds = np.array([groups[f] for f in s.fold])
-    score = lambda k: mixture.held_out(x, s.weight, folds, k, floor)  # noqa: E731
-    independent = mixture.held_out_diagonal(x, s.weight, folds, floor)
-    print(f"held-out log likelihood [nats a frame, {len(SEEN)} entries]:")
-    print(f"  resting posture, range / 4   {s.weight @ mixture.log_normal(x, mean, np.diag(sigma**2)):8.2f}")
-    print(f"  independent Gaussian, fitted {independent:8.2f}")
-    scores = {k: score(k) for k in counts}
-    for k, v in scores.items():
-        print(f"  mixture of {k:2d}                {v:8.2f}", flush=True)
-    best = max(scores.values())
-    return min(k for k, v in scores.items() if v > best - 0.15)  # the smallest that is as good
+    scores = {"resting posture, range / 4": mixture.log_normal(x, mean, np.diag(sigma**2))}
+    scores |= {
+        f"mixture of {k}" if k else "independent": mixture.held_out(x, s.weight, folds, k, floor) for k in counts
+    }
+    print(f"log likelihood of people left out [nats a frame, {len(SEEN)} entries]; of all, by activity:")
+    for name, v in scores.items():
+        parts = [f"{a} {np.average(v[s.activity == a], weights=s.weight[s.activity == a]):.1f}" for a in SHARES]
+        print(f"  {name:28s} {s.weight @ v:7.2f}   {', '.join(parts)}", flush=True)
+    means = {k: float(s.weight @ scores[f"mixture of {k}"]) for k in counts if k}
+    return min(k for k, v in means.items() if v > max(means.values()) - 0.15)  # the smallest that is as good
 
 
 def save(path: Path, m: mixture.Mixture, sources: str) -> None:
@@ -308,7 +308,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache", type=Path, help="file to keep the fitted motions in between runs")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "skeletons" / "posture_prior.npz")
-    parser.add_argument("--components", type=int, nargs="+", default=[1, 2, 4, 6, 8, 10, 12])
+    parser.add_argument("--components", type=int, nargs="+", default=[0, 1, 2, 4, 6, 8, 10, 12])
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.cache and args.cache.is_file():

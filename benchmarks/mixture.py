@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
+BACKGROUND = 0.02, 2.0  # weight and spread (of all data's) of a last component for what the others have not seen
 SHRINK = 0.01  # weight (of all data's 1) that a component's prior covariance has
 
 
@@ -64,7 +65,7 @@ def _maximise(x: np.ndarray, w: np.ndarray, r: np.ndarray, floor: np.ndarray) ->
 
 
 def fit(x: np.ndarray, w: np.ndarray, K: int, floor: np.ndarray, starts: int = 3, steps: int = 60) -> Mixture:
-    """Best of several starts; ``floor`` (n,) [units of x] is a spread added to every component."""
+    """Best of several starts, and a wide background; ``floor`` (n,) is a spread added to every component."""
     w = w / w.sum()
     best, best_score = None, -np.inf
     for seed in range(starts if K > 1 else 1):
@@ -79,25 +80,26 @@ def fit(x: np.ndarray, w: np.ndarray, K: int, floor: np.ndarray, starts: int = 3
         if score > best_score:
             best, best_score = m, score
     assert best is not None
-    return best
+    return _with_background(best, x, w) if K > 1 else best
 
 
-def held_out(x: np.ndarray, w: np.ndarray, folds: np.ndarray, K: int, floor: np.ndarray) -> float:
-    """Mean log density of each fold under the mixture of the others."""
-    total = 0.0
+def _with_background(m: Mixture, x: np.ndarray, w: np.ndarray) -> Mixture:
+    share, spread = BACKGROUND
+    mean = w @ x
+    covariance = spread**2 * ((x - mean) * w[:, None]).T @ (x - mean)
+    weights = np.append((1 - share) * m.weights, share)
+    return Mixture(weights, np.vstack([m.means, mean]), np.concatenate([m.covariances, covariance[None]]))
+
+
+def held_out(x: np.ndarray, w: np.ndarray, folds: np.ndarray, K: int, floor: np.ndarray) -> np.ndarray:
+    """Log density (N,) of each fold under the mixture of the others; K = 0: under an independent Gaussian."""
+    out = np.zeros(len(x))
     for f in np.unique(folds):
-        out = folds == f
-        total += float(w[out] @ log_density(fit(x[~out], w[~out], K, floor, starts=2), x[out]))
-    return total / w.sum()
-
-
-def held_out_diagonal(x: np.ndarray, w: np.ndarray, folds: np.ndarray, floor: np.ndarray) -> float:
-    """The same of an independent Gaussian."""
-    total = 0.0
-    for f in np.unique(folds):
-        out = folds == f
-        u = w[~out] / w[~out].sum()
-        mean = u @ x[~out]
-        variance = u @ (x[~out] - mean) ** 2 + floor**2
-        total += float(w[out] @ log_normal(x[out], mean, np.diag(variance)))
-    return total / w.sum()
+        rest = folds != f
+        if K:
+            out[~rest] = log_density(fit(x[rest], w[rest], K, floor, starts=2), x[~rest])
+            continue
+        u = w[rest] / w[rest].sum()
+        mean = u @ x[rest]
+        out[~rest] = log_normal(x[~rest], mean, np.diag(u @ (x[rest] - mean) ** 2 + floor**2))
+    return out

@@ -16,10 +16,10 @@ from scipy.spatial.transform import Rotation
 ASF_UNIT = 0.056444  # [m]: 1 / 0.45 inch, CMU's unit of length
 Y_UP = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])  # CMU's axes (z forward, x left, y up) to ours (x, y, z up)
 TO_BODY = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # CMU's body axes at rest to OpenSim's (x forward, z right)
-UI_PRMD = (
+UI_PRMD = (  # Plug-in Gait
     "LFHD RFHD LBHD RBHD C7 T10 CLAV STRN RBAK LSHO LUPA LELB LFRM LWRA LWRB LFIN RSHO RUPA RELB RFRM RWRA RWRB RFIN "
     "LASI RASI LPSI RPSI LTHI LKNE LTIB LANK LHEE LTOE RTHI RKNE RTIB RANK RHEE RTOE"
-).split()  # noqa: SIM905  # Plug-in Gait
+)
 MOVEMENTS = {1: "deep squat", 2: "hurdle step", 3: "inline lunge", 4: "side lunge", 5: "sit to stand",
              6: "leg raise", 7: "shoulder abduction", 8: "shoulder extension", 9: "shoulder rotation",
              10: "shoulder scaption"}  # fmt: skip
@@ -151,7 +151,7 @@ def ui_prmd(folder: Path) -> list[Clip]:
     for path in sorted(folder.rglob("*_positions.txt")):
         x = np.loadtxt(path, delimiter=",").reshape(-1, 39, 3)[::2] / 1000
         x[(x == 0).all(-1)] = np.nan  # missing points are zeros
-        points = {n: x[:, i] for i, n in enumerate(UI_PRMD)}
+        points = {n: x[:, i] for i, n in enumerate(UI_PRMD.split())}
         for side in "LR":
             points[f"{side}WR"] = (points[f"{side}WRA"] + points[f"{side}WRB"]) / 2
         movement, person = int(path.stem[1:3]), path.stem[4:7]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
@@ -19,6 +20,9 @@ PELVIS = (
     "pelvis turn z",
 )
 CUTOFFS = (4.0, 6.0, 9.0)  # [1/s]
+FAST = ("cmu05", "cmu49", "expmap_jumping", "expmap_soccer", "expmap_basketball")
+KINDS = {"slow": "squats, lunges, raising arms", "gesture": "other motion on the spot", "walk": "0.5-2 m/s",
+         "fast": "running, jumping, ball games, dance, acrobatics"}  # fmt: skip
 
 
 def noise_bandwidth(cutoff: float, order: int = 4) -> float:
@@ -47,32 +51,46 @@ def densities(q: np.ndarray, rate: float, cutoff: float) -> tuple[np.ndarray, np
     return (a[k:-k] ** 2).mean(0) / band, (j[k:-k] ** 2).mean(0) / band
 
 
-def pieces(tracks: Sequence) -> list[tuple[np.ndarray, float, float]]:  # type: ignore[type-arg]
-    """Runs of good frames of at least 1.5 s: q, rate, mean speed."""
+class Run(NamedTuple):
+    """Good frames in a row."""
+
+    q: np.ndarray
+    rate: float
+    kind: str
+
+
+def runs(tracks: Sequence) -> list[Run]:  # type: ignore[type-arg]
+    """Stretches of at least 1.5 s, by kind of motion."""
     out = []
     for t in tracks:
         for a in range(0, len(t.q), PIECE):
             rows = np.flatnonzero(t.good[a : a + PIECE]) + a
             if len(rows) > 1.5 * t.rate and rows[-1] - rows[0] == len(rows) - 1:
-                out.append((t.q[rows], t.rate, float(t.speed[rows].mean())))
+                speed = float(t.speed[rows].mean())
+                kind = "fast" if speed > 2 or t.person in FAST else "walk" if speed > 0.5 else "slow"
+                out.append(Run(t.q[rows], t.rate, "gesture" if kind == "slow" and t.source != "ui_prmd" else kind))
     return out
 
 
 def print_motion_table(tracks: Sequence, names: Sequence[str]) -> None:  # type: ignore[type-arg]
-    """Square roots of the densities: median over clips (and 90th percentile), left and right together."""
-    runs = pieces(tracks)
+    """Square roots of the densities, root mean square over runs of a kind, left and right together."""
+    found = runs(tracks)
+    kinds = {k: np.array([r.kind == k for r in found]) for k in KINDS}
+    values = {c: [np.array(d) for d in zip(*(densities(r.q, r.rate, c) for r in found), strict=True)] for c in CUTOFFS}
+    print(
+        f"{len(found)} runs:",
+        {k: int(v.sum()) for k, v in kinds.items()},
+        "; ".join(f"{k}: {v}" for k, v in KINDS.items()),
+    )
+    print("square root of the spectral density [m or rad; s], median over runs")
+    print(f"{'jerk, below':20s}" + "".join(f" |{k:>8s}" + "".join(f" {c:4.0f}Hz" for c in CUTOFFS) for k in KINDS)
+          + " | all: rms 6Hz | acceleration 6Hz:" + "".join(f" {k:>7s}" for k in KINDS))  # fmt: skip
     labels = (*PELVIS, *names)
-    table = {
-        c: [np.sqrt(np.array(d)) for d in zip(*(densities(q, r, c) for q, r, _ in runs), strict=True)] for c in CUTOFFS
-    }
-    moving = np.array([speed for _, _, speed in runs]) > 0.5
-    print(f"{len(runs)} runs, {moving.sum()} of them walking or running; sqrt of spectral density, m or rad:")
-    head = "".join(f"  jerk<{c:.0f}Hz med  p90" for c in CUTOFFS) + "  (6 Hz: still, moving)   accel<6Hz med  p90"
-    print(f"{'':20s}{head}")
     for label in dict.fromkeys(n[:-2] if n[-2:] in ("_r", "_l") else n for n in labels):
         i = [k for k, n in enumerate(labels) if n == label or n[:-2] == label]
-        jerk = [table[c][1][:, i].mean(1) for c in CUTOFFS]
-        a, j6 = table[6.0][0][:, i].mean(1), jerk[1]
-        cells = "".join(f"  {np.median(j):12.1f} {np.percentile(j, 90):6.1f}" for j in jerk)
-        print(f"{label:20s}{cells}  {np.median(j6[~moving]):9.1f} {np.median(j6[moving]):9.1f}"
-              f"    {np.median(a):10.2f} {np.percentile(a, 90):7.2f}")  # fmt: skip
+        of = lambda c, d, m: np.sqrt(np.median(values[c][d][m][:, i].mean(1)))  # noqa: B023, E731
+        cells = "".join(" |        " + "".join(f" {of(c, 1, m):6.1f}" for c in CUTOFFS) for m in kinds.values())
+        rms = np.sqrt(np.mean([values[6.0][1][m][:, i].mean() for m in kinds.values()]))
+        print(
+            f"{label:20s}{cells} | {rms:12.1f} | {'':17s}" + "".join(f" {of(6.0, 0, m):7.2f}" for m in kinds.values())
+        )

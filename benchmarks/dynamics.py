@@ -320,26 +320,26 @@ def write(report: dict[str, object], folder: Path) -> None:
 
 
 def plot(rows: object, path: Path) -> None:
-    """Microseconds a sample with the vector-Jacobian product, over the batch."""
+    """Microseconds a sample over the batch, torques alone and with their gradient."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     assert isinstance(rows, list)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for axis, kind, title in zip(
-        axes, ("forward", "both"), ("forward", "forward + vector-Jacobian product"), strict=True
-    ):
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    names = list(dict.fromkeys(r["name"] for r in rows))
+    for axis, kind, title in zip(axes, ("forward", "both"), ("torques", "torques and their gradient"), strict=True):
         key = f"{kind} [us/sample]"
         for name, dtype in dict.fromkeys((r["name"], r["dtype"]) for r in rows if r[key]):
             points = [(r["batch"], r[key]) for r in rows if (r["name"], r["dtype"]) == (name, dtype)]
             style = "--" if not name.startswith("physpose") else (":" if dtype == "float32" else "-")
-            axis.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=f"{name}, {dtype}")
-        axis.set(xscale="log", yscale="log", xlabel="samples in the batch", title=f"Inverse dynamics, {title}")
+            look = {"marker": "o", "markersize": 3, "color": f"C{names.index(name)}", "label": f"{name}, {dtype}"}
+            axis.plot(*zip(*points, strict=True), style, **look)
+        axis.set(xscale="log", yscale="log", xlabel="samples in the batch", title=f"Inverse dynamics: {title}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("microseconds a sample")
-    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -28,9 +28,8 @@ def simulate(skeleton: Skeleton, seconds: float = 2.0, fps: float = 120.0, peak:
     sim = walk.simulate(skeleton, seconds, fps)
     phase = sim.time / walk.cycle(skeleton)
     torque = peak * skeleton.mass * np.stack([profile(phase), profile(phase + 0.5)], 1)
-    index = [
-        skeleton.nv - len(skeleton.coordinates) + skeleton.coordinate_names.index(f"hip_flexion_{s}") for s in "rl"
-    ]
+    first = skeleton.nv - len(skeleton.coordinates)
+    index = [first + skeleton.coordinate_names.index(f"hip_flexion_{s}") for s in "rl"]
     human = sim.tau.copy()
     human[:, index] -= torque
     power = (torque * sim.v[:, index]).sum(1)

@@ -59,7 +59,8 @@ def jump(skeleton: Skeleton, seconds: float) -> Simulation:
 def drop(skeleton: Skeleton, seconds: float, height: float) -> Simulation:
     """Dropped upright from a height; hips, knees and ankles give way after the touch."""
     simulator = Simulator(skeleton, contacts=True, step=STEP)
-    ready = {f"{n}_{s}": x for n, x in (("hip_flexion", 14), ("knee_angle", 24), ("ankle_angle", 10)) for s in "rl"}
+    bent = (("hip_flexion", 14.0), ("knee_angle", 24.0), ("ankle_angle", 10.0))
+    ready = {f"{name}_{side}": x for name, x in bent for side in "rl"}
     start = _standing(skeleton, ready)
     start[2] += height
     sim = _rollout(simulator, start, lambda t: start[7:], 3.0, seconds, "drop")

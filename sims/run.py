@@ -10,6 +10,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose import conventions, load_skeleton
 from physpose.errors import InputError, MissingPackageError, PhysposeError
@@ -20,6 +21,8 @@ from sims.common import Simulation
 
 SIZE = (720, 480)  # width, height [px] of pictures and videos
 VIDEO_FPS = 30
+Image = NDArray[np.uint8]
+Indices = NDArray[np.intp]
 
 
 def main(
@@ -67,15 +70,13 @@ def _run(args: argparse.Namespace, simulate: Callable[..., Simulation], human: b
     body = [_skeleton(args)] if human else []
     sim = simulate(*body, seconds=args.seconds, **keywords)
     print(describe(sim))
-    for path, write in ((args.out, sim.save), (args.video, _bound(write_video, sim)), (args.picture, _bound(write_picture, sim))):  # fmt: skip
+    for path, write in ((args.video, write_video), (args.picture, write_picture)):
         if path is not None:
-            print(f"wrote {write(path)}")
+            print(f"wrote {write(sim, path)}")
+    if args.out is not None:
+        print(f"wrote {sim.save(args.out)}")
     if args.view:
         view(sim)
-
-
-def _bound(write: Callable[[Simulation, Path], Path], sim: Simulation) -> Callable[[Path], Path]:
-    return lambda path: write(sim, path)
 
 
 def _skeleton(args: argparse.Namespace) -> Skeleton:
@@ -136,7 +137,7 @@ def write_picture(sim: Simulation, path: Path, moments: int = 6) -> Path:
     return path
 
 
-def render(sim: Simulation, frames: Array, size: tuple[int, int]) -> Iterator[Array]:
+def render(sim: Simulation, frames: Indices, size: tuple[int, int]) -> Iterator[Image]:
     """RGB pictures (height, width, 3) uint8 of the frames, the camera following the body from the side."""
     model = _visual_model(sim, size)
     data = mujoco.MjData(model)
@@ -178,7 +179,8 @@ def _renderer(model: Any, size: tuple[int, int]) -> Any:
     except Exception as error:  # every GL library has exceptions of its own
         backend = os.environ.get("MUJOCO_GL", "the default")
         raise InputError(
-            f"cannot draw: no working OpenGL ({backend}; {error}); install libegl1 or libosmesa6 and set MUJOCO_GL=egl or osmesa"
+            f"cannot draw: no working OpenGL (MUJOCO_GL: {backend}; {error}); install libegl1 or libosmesa6 and set "
+            "MUJOCO_GL=egl or osmesa"
         ) from error
 
 
@@ -201,7 +203,7 @@ def view(sim: Simulation) -> None:
             clock.sleep(0.01)
 
 
-def _at_rate(time: Array, fps: float) -> Array:
+def _at_rate(time: Array, fps: float) -> Indices:
     """Indices of the frames nearest to fps a second."""
     wanted = np.arange(time[0], time[-1] + 1e-9, 1 / fps)
     return np.searchsorted(time, wanted).clip(0, len(time) - 1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from physpose.caveats import checked_gravity, focal_caveat, length_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError
@@ -71,7 +72,7 @@ def fit(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
-    progress, watch = progress or SILENT, _Watch()
+    progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
@@ -86,8 +87,8 @@ def fit(
         height_known = isinstance(skeleton, Skeleton) or height is not None
         trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage))
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        motion = motion_with_dynamics(trajectory, seen.keypoints.time, np.asarray(gravity, float))
-    return _result(motion, trajectory, seen, body, camera_assumption, np.asarray(gravity, float), watch.seconds)
+        motion = motion_with_dynamics(trajectory, seen.keypoints.time, g)
+    return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds)
 
 
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
@@ -163,19 +164,21 @@ def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rot
 
 
 def _result(
-    motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton, camera: Assumption, gravity: Array,
-    seconds: dict[str, float],
+    motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton,
+    camera: tuple[CameraPrior, Assumption], gravity: Array, seconds: dict[str, float],
 ) -> FitResult:  # fmt: skip
+    prior, camera_assumption = camera
+    residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
     assumptions = (
         *body.assumptions,
-        Assumption(what="person", value=seen.choice, source="given" if "given" in seen.choice else "default choice"),
-        camera,
+        Assumption(what="person", value=seen.choice, source=seen.chosen_by),
+        camera_assumption,
         Assumption(what="focal length", value=f"{trajectory.camera.focal:.0f} px", source="estimated"),
         Assumption(what="camera height", value=f"{trajectory.camera.position[2]:.2f} m", source="estimated"),
+        residual,
     )
-    warnings = (*body.warnings, *seen.warnings)
-    if len(motion.time) == 1:
-        warnings += ("one frame only: the person is taken to be at rest, torques are static",)
+    warnings = (*body.warnings, *seen.warnings, *length_caveat(motion.time), *focal_caveat(trajectory.camera, prior))
+    warnings += residual_warning
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(
@@ -209,7 +212,7 @@ class _Watch:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The estimator's matrices are small: with several threads torch and BLAS are slower, on busy machines many times."""
+    """The estimator's matrices are small: on several threads torch and BLAS are slower, on busy machines many times."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -31,6 +31,7 @@ class Observations:
     video: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)  # of the video's container
     choice: str = ""  # which person, of how many
+    chosen_by: str = "default: seen longest and largest"  # or "given"
     warnings: tuple[str, ...] = ()
 
 
@@ -97,6 +98,7 @@ def _one_person(found: Keypoints2D, person: int | None, name: str, video: Video 
         video=video.path if video else None,
         metadata=dict(video.metadata) if video else {},
         choice=choice,
+        chosen_by=Observations.chosen_by if person is None else "given",
         warnings=(*(video.warnings if video else ()), *trim_warnings, *rarely_seen(trimmed)),
     )
 

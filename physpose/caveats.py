@@ -1,0 +1,83 @@
+"""What a careful reader should doubt in a fit, in sentences."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from physpose.errors import InputError
+from physpose.estimation.problem import CameraPrior
+from physpose.skeleton.model import Skeleton
+from physpose.types import Array, Assumption, Camera, Motion
+
+STANDARD_GRAVITY = 9.81  # [m/s^2], the scale of forces where there is no gravity
+FORCE_LIMIT = 0.5  # body weights: half of the body hangs on something that is not modelled
+MOMENT_LIMIT = 0.1  # body weights times stature: a good part of a hip's largest torque in walking
+SHARE_LIMIT = 0.1  # of the frames
+FOCAL_LIMIT = 3.0  # standard deviations of the prior
+SHORTEST = 0.3  # [s]: below, accelerations are the prior's
+
+
+def checked_gravity(gravity: object) -> Array:
+    """Gravity (3,) [m/s^2] in a world whose z is up.
+
+    Raises:
+        InputError: not three numbers, not finite, or not along -z.
+    """
+    try:
+        g = np.asarray(gravity, float)
+    except (TypeError, ValueError):
+        g = np.empty(0)
+    if g.shape != (3,) or not np.isfinite(g).all() or g[:2].any() or g[2] > 0:
+        given = f"({', '.join(f'{x:g}' for x in g)})" if g.ndim == 1 and g.size else repr(gravity)
+        raise InputError(f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit")
+    return g
+
+
+def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Assumption, tuple[str, ...]]:
+    """The root's residual wrench as a line of the table, and a warning where it is large.
+
+    With exact motion, masses and contacts it is zero (Hicks et al. 2015, J Biomech Eng 137:020905, residual forces).
+    """
+    force, moment = _residuals(motion, skeleton, gravity)
+    rms = [100 * math.sqrt(np.mean(x**2)) for x in (force, moment)]
+    line = Assumption(
+        what="unexplained wrench",
+        value=f"force {rms[0]:.0f} % of body weight, moment {rms[1]:.0f} % of body weight times stature (RMS)",
+        source="what motion needs beyond the contact forces found; 0 if both were exact",
+    )
+    share = float(np.mean((force > FORCE_LIMIT) | (moment > MOMENT_LIMIT)))
+    if share <= SHARE_LIMIT:
+        return line, ()
+    return line, (
+        f"in {100 * share:.0f} % of the frames the feet on the floor cannot explain the motion (a seat, a hold or a "
+        "moving camera? a contact missed?): do not trust torques there",
+    )
+
+
+def _residuals(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Array, Array]:
+    """Residual force in body weights and moment in body weights times stature, each (T,)."""
+    weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
+    stature = skeleton.subject.height if skeleton.subject else float(np.ptp(motion.positions[..., 2], axis=1).max())
+    force, moment = (np.linalg.norm(motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
+    return force / weight, moment / (weight * stature)
+
+
+def focal_caveat(camera: Camera, prior: CameraPrior) -> tuple[str, ...]:
+    """A warning if the focal length found is one that such a camera does not have."""
+    if prior.sigma_log_focal == 0 or abs(math.log(camera.focal / prior.focal)) <= FOCAL_LIMIT * prior.sigma_log_focal:
+        return ()
+    return (
+        f"the focal length found, {camera.focal:.0f} px, is far from the expected {prior.focal:.0f} px (a cropped or "
+        "zoomed picture? a moving camera?): give camera= if it is known",
+    )
+
+
+def length_caveat(time: Array) -> tuple[str, ...]:
+    """A warning if the clip is too short to tell accelerations."""
+    if len(time) == 1:
+        return ("one frame only: the person is taken to be at rest, torques are static",)
+    if time[-1] - time[0] < SHORTEST:
+        return (f"{time[-1] - time[0]:.2f} s are too short to tell accelerations: do not trust torques",)
+    return ()

@@ -14,8 +14,6 @@ from torch.autograd import gradcheck, gradgradcheck
 from physpose import dynamics
 from physpose.chain import KinematicChain
 from physpose.dynamics.engine_pinocchio import to_q_gradient
-from physpose.dynamics.engines import choose
-from physpose.dynamics.gradients import Arguments
 from physpose.dynamics.parameters import BodyParameters
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 
@@ -228,25 +226,6 @@ def test_gradients_are_finite_and_right_at_no_turn_and_at_half_a_turn(angle, eng
         return dynamics.rnea(chain, *x[:3], gravity=x[3], external=x[4], engine=engine)
 
     assert gradcheck(tau, [q, v, a, gravity, external], atol=1e-6, rtol=1e-5)
-
-
-@needs_warp
-def test_choice_of_engine():
-    tree = TREES["adult"]
-
-    def chosen(n, dtype=torch.float64, **changes):
-        chain = KinematicChain(tree, dtype)
-        x = [torch.tensor(y, dtype=dtype) for y in random_state(0, tree, n)]
-        parameters = changes.get("parameters", dynamics.body_parameters(chain))
-        return choose(Arguments(*x, torch.zeros(3, dtype=dtype), None, parameters))
-
-    chain = KinematicChain(tree)
-    assert chosen(1) == "pinocchio"
-    assert chosen(512) == "warp"
-    assert chosen(1, torch.float32) == "warp"
-    assert chosen(1, torch.float16) == "torch"
-    assert chosen(1, parameters=free_parameters(chain)) == "warp"
-    assert chosen(2, parameters=dynamics.body_parameters(chain, chain.log_scales.detach().expand(2, -1))) == "torch"
 
 
 def test_float32_on_large_batches_follows_float64():

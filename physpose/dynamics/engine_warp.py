@@ -1,5 +1,8 @@
 """Inverse dynamics by one compiled kernel for large batches: newton_euler.h, through NVIDIA Warp, for CPU and GPU."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -186,10 +189,26 @@ def _source(dtype: torch.dtype, vjp: bool, capacity: int, lanes: int) -> str:
     return "\n".join(["", *before, *unpack, *flags, SOURCE.read_text(encoding="utf-8"), *after, ""])
 
 
+@lru_cache(maxsize=1)
 def _warp() -> Any:
     try:
         import warp as wp
     except ImportError as error:
         raise MissingPackageError("warp-lang", "warp", "engine='warp'") from error
-    wp.config.log_level = wp.LOG_ERROR  # no banner, no note that a GPU is absent
+    wp.config.log_level = wp.LOG_ERROR
+    with contextlib.nullcontext() if torch.cuda.is_available() else _silent_stderr():
+        wp.init()
     return wp
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Warp's library writes, past Python, that it found no GPU driver: no news where torch has found none either."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

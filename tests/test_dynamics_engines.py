@@ -1,0 +1,108 @@
+"""Which engine runs, and the compiled kernel as other machines run it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from dynamics_trees import TREES, random_state
+
+from physpose import dynamics
+from physpose.chain import KinematicChain
+from physpose.dynamics import engine_warp
+from physpose.dynamics.engines import choose
+from physpose.dynamics.gradients import Arguments
+from physpose.dynamics.parameters import BodyParameters
+from physpose.errors import MissingPackageError
+
+needs_warp = pytest.mark.skipif(find_spec("warp") is None, reason="the extra 'warp' is not installed")
+TREE = TREES["adult"]
+
+
+def chosen(n: int, dtype: torch.dtype = torch.float64, parameters: BodyParameters | None = None) -> str:
+    chain = KinematicChain(TREE, dtype)
+    x = [torch.tensor(y, dtype=dtype) for y in random_state(0, TREE, n)]
+    return choose(Arguments(*x, torch.zeros(3, dtype=dtype), None, parameters or dynamics.body_parameters(chain)))
+
+
+def wanted_parameters() -> BodyParameters:
+    parameters = dynamics.body_parameters(KinematicChain(TREE))
+    return BodyParameters(*(x.detach().requires_grad_() for x in parameters))
+
+
+@needs_warp
+def test_choice_of_engine():
+    chain = KinematicChain(TREE)
+    assert chosen(1) == "pinocchio"
+    assert chosen(512) == "warp"
+    assert chosen(1, torch.float32) == "warp"
+    assert chosen(1, torch.float16) == "torch"
+    assert chosen(1, parameters=wanted_parameters()) == "warp"
+    bodies = dynamics.body_parameters(chain, chain.log_scales.detach().expand(2, -1))
+    assert chosen(2, parameters=bodies) == "torch"
+
+
+def test_choice_without_the_extra(monkeypatch):
+    monkeypatch.setattr(engine_warp, "available", lambda: False)
+    assert chosen(512) == "pinocchio"
+    assert chosen(512, torch.float32) == "torch"
+    assert chosen(1, parameters=wanted_parameters()) == "torch"
+
+
+def test_forcing_the_extra_that_is_not_there_names_it(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "warp", None)
+    engine_warp._warp.cache_clear()
+    engine_warp._kernel.cache_clear()
+    x = [torch.tensor(y) for y in random_state(0, TREE, 2)]
+    with pytest.raises(MissingPackageError, match=r"pip install 'physpose\[warp\]'"):
+        dynamics.rnea(KinematicChain(TREE), *x, engine="warp")
+
+
+def torques_and_gradient(dtype: torch.dtype, engine: str, n: int = 21) -> list[torch.Tensor]:
+    q, v, a = (torch.tensor(x, dtype=dtype, requires_grad=True) for x in random_state(1, TREE, n))
+    tau = dynamics.rnea(KinematicChain(TREE, dtype), q, v, a, engine=engine)
+    return [tau.detach(), *torch.autograd.grad(tau.square().sum(), (q, v, a))]
+
+
+@needs_warp
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_one_sample_a_thread_as_on_a_gpu(monkeypatch, dtype, rtol):
+    expected = torques_and_gradient(dtype, "torch")
+    monkeypatch.setattr(engine_warp, "LANES", {dtype: 1})
+    for value, wanted in zip(torques_and_gradient(dtype, "warp"), expected, strict=True):
+        assert float((value - wanted).abs().max() / wanted.abs().max()) < rtol
+
+
+@needs_warp
+def test_several_threads_share_a_batch(monkeypatch):
+    expected = torques_and_gradient(torch.float64, "warp", 50)
+    monkeypatch.setattr(engine_warp, "SAMPLES_PER_THREAD", 10)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for value, wanted in zip(torques_and_gradient(torch.float64, "warp", 50), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+
+@needs_warp
+@pytest.mark.parametrize("vjp", [False, True], ids=["forward", "vjp"])
+def test_kernel_compiles_for_gpus(tmp_path, vjp):
+    wp = engine_warp._warp()
+    kernel, _ = engine_warp._kernel(torch.float32, vjp, 48, 1)
+    wp.compile_aot_module(kernel.module, arch=90, module_dir=tmp_path, use_ptx=True)
+    (ptx,) = tmp_path.glob("*.ptx")
+    assert ".target sm_90" in ptx.read_text()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("engine", ["torch", "warp"])
+def test_gpu_follows_the_cpu(engine):
+    n = 1000
+    q, v, a = (torch.tensor(x, dtype=torch.float32) for x in random_state(2, TREE, n))
+    results = []
+    for device, chosen_engine, dtype in (("cpu", "torch", torch.float64), ("cuda", engine, torch.float32)):
+        leaves = [x.to(device, dtype).requires_grad_() for x in (q, v, a)]
+        tau = dynamics.rnea(KinematicChain(TREE, dtype).to(device), *leaves, engine=chosen_engine)
+        results.append([x.detach().cpu().double() for x in (tau, *torch.autograd.grad(tau.square().sum(), leaves))])
+    for wanted, value in zip(*results, strict=True):
+        assert float((value - wanted).abs().max() / wanted.abs().max()) < 1e-4

@@ -1,0 +1,79 @@
+"""Caveats appear where the physics says so, and only there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from example_result import example_result
+
+from physpose.caveats import checked_gravity, focal_caveat, length_caveat, unexplained
+from physpose.errors import InputError
+from physpose.estimation.problem import CameraPrior
+from physpose.types import Camera
+
+EARTH = np.array([0.0, 0.0, -9.81])
+
+
+def with_residual(force: float, moment: float, share: float):
+    """A motion whose root lacks ``force`` [body weights] and ``moment`` [body weights times stature] in some frames."""
+    result = example_result()
+    weight = result.skeleton.mass * 9.81
+    tau = result.tau.copy()
+    tau[:, :6] = 0.0
+    some = np.arange(len(tau)) < share * len(tau)
+    tau[some, 0], tau[some, 4] = force * weight, moment * weight * result.skeleton.subject.height
+    return replace(result, tau=tau)
+
+
+def test_unexplained_wrench_is_in_body_weights_and_statures():
+    result = with_residual(0.4, 0.08, 0.25)
+    line, warnings = unexplained(result, result.skeleton, EARTH)
+    assert line.value.startswith("force 20 % of body weight, moment 4 % of body weight times stature")
+    assert warnings == ()
+
+
+@pytest.mark.parametrize(("force", "moment"), [(0.6, 0.0), (0.0, 0.12)])
+def test_frames_that_feet_cannot_explain_are_counted(force, moment):
+    result = with_residual(force, moment, 0.2)
+    _, warnings = unexplained(result, result.skeleton, EARTH)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("in 20 % of the frames")
+    few = with_residual(force, moment, 0.05)
+    assert unexplained(few, few.skeleton, EARTH)[1] == ()
+
+
+def test_body_without_subject_has_a_stature():
+    result = with_residual(0.6, 0.0, 1.0)
+    line, _ = unexplained(result, replace(result.skeleton, subject=None), np.zeros(3))
+    assert line.value.startswith("force 60 % of body weight")
+
+
+@pytest.mark.parametrize(("focal", "sigma", "warns"), [(1000, 0.1, False), (1300, 0.1, False), (1400, 0.1, True),
+                                                       (700, 0.1, True), (700, 0.0, False)])  # fmt: skip
+def test_focal_length_far_from_its_prior_is_told(focal, sigma, warns):
+    centre = (500.0, 500.0)
+    prior = CameraPrior(image_size=(1000, 1000), focal=1000.0, sigma_log_focal=sigma, principal_point=centre)
+    text = focal_caveat(Camera(image_size=(1000, 1000), focal=focal, principal_point=centre), prior)
+    assert len(text) == warns
+    assert all(f"{focal} px" in t and "1000 px" in t for t in text)
+
+
+@pytest.mark.parametrize(
+    ("time", "start"), [([0.0], "one frame only"), ([0.0, 0.1], "0.10 s are too short"), ([0.0, 0.4], None)]
+)
+def test_short_clips_are_told(time, start):
+    text = length_caveat(np.array(time))
+    assert text == () if start is None else text[0].startswith(start)
+
+
+@pytest.mark.parametrize("gravity", [(0, 0, 9.81), (9.81, 0, 0), (0, 0, np.nan), (0, 0), "estimate", None, -9.81])
+def test_gravity_that_is_not_down_is_refused(gravity):
+    with pytest.raises(InputError, match="the world's z is up"):
+        checked_gravity(gravity)
+
+
+def test_gravity_of_moon_and_orbit_is_taken():
+    np.testing.assert_array_equal(checked_gravity([0, 0, -1.62]), [0, 0, -1.62])
+    np.testing.assert_array_equal(checked_gravity((0, 0, 0)), np.zeros(3))

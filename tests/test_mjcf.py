@@ -128,6 +128,21 @@ def test_joints_are_named_as_coordinates_and_points_are_sites():
         np.testing.assert_allclose(model.site(point.name).pos, point.offset)
 
 
+def test_what_one_sees_has_the_mass_that_moves():
+    tree = TREES["adult"]
+    model, _ = load(tree)
+    for b in tree.bodies:
+        geoms = [model.geom(i) for i in range(model.ngeom) if model.geom(i).bodyid[0] == model.body(b.name).id]
+        (ellipsoid,) = (g for g in geoms if g.type[0] == mujoco.mjtGeom.mjGEOM_ELLIPSOID)
+        x, y, z = ellipsoid.size**2
+        R = np.zeros(9)
+        mujoco.mju_quat2Mat(R, ellipsoid.quat)
+        R = R.reshape(3, 3)
+        inertia = R @ np.diag([y + z, x + z, x + y]) @ R.T * b.mass / 5
+        np.testing.assert_allclose(inertia, b.inertia, atol=1e-12 * np.trace(b.inertia))
+        np.testing.assert_allclose(ellipsoid.pos, b.com, atol=1e-12)
+
+
 def test_nothing_touches_unless_asked():
     tree = TREES["adult"]
     for contacts in (False, True):

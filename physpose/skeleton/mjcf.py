@@ -14,23 +14,25 @@ from physpose.skeleton.model import Body, Coordinate, Skeleton
 from physpose.types import Array
 
 TINY_MASS = 1e-10  # [kg; kg.m^2] MuJoCo refuses a moving body without mass
-SKIN, BONE = "0.85 0.7 0.6 1", "0.6 0.65 0.75 1"  # rgba
+SKIN, BONE = "0.76 0.79 0.84 1", "0.4 0.45 0.55 1"  # rgba
+BONE_RADIUS = 0.015  # [m]
 TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
 
 
 def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0, armature: float = 0.0) -> str:
     """MJCF text of a skeleton.
 
-    Bodies, joints (named as the coordinates) and inertias are the skeleton's own; capsules are for looks only and touch
-    nothing. ``contacts``: the contact points become small spheres that touch the floor z = 0. ``damping`` [N.m.s/rad;
-    N.s/m] and ``armature`` [kg.m^2; kg] of every joint. Keypoints are sites named "set:keypoint", contact points sites
-    named after themselves. MuJoCo orders bodies and joints depth first: ``physpose.conventions`` converts q, v, a, tau.
+    Bodies, joints (named as the coordinates) and inertias are the skeleton's own. Ellipsoids (each of its body's mass and
+    inertia) and capsules are for looks only and touch nothing; ``contacts``: the contact points become small spheres
+    that touch the floor z = 0. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are every joint's. Keypoints
+    are sites named "set:keypoint", contact points sites named after themselves. MuJoCo orders bodies and joints depth
+    first: ``physpose.conventions`` converts q, v, a, tau.
     """
     root = ET.Element("mujoco", model=skeleton.name)
     _add(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
     _add(root, "option", gravity="0 0 -9.81", timestep="0.001", integrator="implicitfast")
     _defaults(root, damping, armature)
-    _floor_look(root)
+    _surroundings(root)
     world = _add(root, "worldbody")
     _add(world, "light", pos="0 0 4", dir="0 0 -1", directional="true")
     floor = {"contype": "1", "conaffinity": "1"} if contacts else {}
@@ -64,9 +66,14 @@ def _defaults(root: ET.Element, damping: float, armature: float) -> None:
     _add(default, "site", size="0.008", group="4", rgba="0.9 0.3 0.2 1")
 
 
-def _floor_look(root: ET.Element) -> None:
+def _surroundings(root: ET.Element) -> None:
+    visual = _add(root, "visual")
+    _add(visual, "headlight", ambient="0.45 0.45 0.45", diffuse="0.5 0.5 0.5", specular="0.1 0.1 0.1")
+    _add(visual, "global", offwidth="1920", offheight="1080")
     asset = _add(root, "asset")
     colors = {"rgb1": "0.86 0.88 0.9", "rgb2": "0.8 0.82 0.85"}
+    sky = {"rgb1": "0.93 0.95 0.98", "rgb2": "0.68 0.75 0.85"}
+    _add(asset, "texture", name="sky", type="skybox", builtin="gradient", width="256", height="256", **sky)
     _add(asset, "texture", name="floor", type="2d", builtin="checker", width="256", height="256", **colors)
     _add(asset, "material", name="floor", texture="floor", texrepeat="10 10")
 
@@ -81,8 +88,9 @@ def _body(parent: ET.Element, body: Body, children: list[Body]) -> ET.Element:
     for coordinate in body.joint.coordinates if body.joint.kind == "chain" else ():
         _add(element, "joint", **_joint(coordinate))
     _inertial(element, body)
-    for end in [c.joint.translation for c in children] or [2 * np.asarray(body.com)]:
-        _capsule(element, np.asarray(end, float))
+    for child in children:
+        _bone(element, np.asarray(child.joint.translation, float))
+    _flesh(element, body)
     return element
 
 
@@ -101,11 +109,22 @@ def _inertial(element: ET.Element, body: Body) -> None:
     _add(element, "inertial", pos=_text(body.com), mass=_text([mass]), fullinertia=_text(full))
 
 
-def _capsule(element: ET.Element, end: Array) -> None:
-    length = float(np.linalg.norm(end))
-    if length > 0.01:
-        size = _text([min(0.04, 0.15 * length + 0.005)])
-        _add(element, "geom", type="capsule", fromto=_text([0, 0, 0, *end]), size=size)
+def _bone(element: ET.Element, end: Array) -> None:
+    """A thin capsule from the body's origin to a child's."""
+    if np.linalg.norm(end) > 0.01:
+        _add(element, "geom", type="capsule", fromto=_text([0, 0, 0, *end]), size=_text([BONE_RADIUS]))
+
+
+def _flesh(element: ET.Element, body: Body) -> None:
+    """The homogeneous ellipsoid that has the body's mass and inertia: what one sees is what moves."""
+    moments, axes = np.linalg.eigh(np.asarray(body.inertia, float))
+    # I_x = m (b^2 + c^2) / 5, so a^2 = 5 (I_y + I_z - I_x) / (2 m)
+    squared = 2.5 * (moments.sum() - 2 * moments) / max(body.mass, TINY_MASS)
+    if body.mass == 0 or squared.min() <= 0:
+        return
+    quat = _wxyz(axes * np.sign(np.linalg.det(axes)))
+    shape = {"type": "ellipsoid", "size": _text(np.sqrt(squared)), "quat": _text(quat)}
+    _add(element, "geom", pos=_text(body.com), rgba=SKIN, **shape)
 
 
 def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts: bool) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ SIDEWAYS = ("lumbar_bending", "lumbar_rotation", "neck_bending", "neck_rotation"
 # walking, mean over the gait cycle [deg]: thigh (hip flexion + pelvic tilt), knee, ankle from Schwartz et al. 2008
 # (J Biomech 41:1639) and OpenSim's gait examples; trunk: shoulders above the hips or a little ahead; head: unverified
 WALKING = {"thigh": 8.0, "knee": 22.0, "ankle": 3.0, "trunk": -10.0, "head": -5.0}
+ENOUGH = 0.5  # [nats a frame] the smallest mixture this near the best: more components gain little and lure more
 EVERY = 0.25  # [s] between samples
 MAX_RESIDUAL = {"cmu_bvh": 0.020, "cmu_expmap": 0.020, "ui_prmd": 0.035}  # [m]
 MAX_TURN = np.radians(12.0)
@@ -203,10 +205,11 @@ def balance(fold: np.ndarray, activity: np.ndarray) -> np.ndarray:
     return weight / weight.sum()
 
 
-def mirror(x: np.ndarray) -> np.ndarray:
-    swap = [column(n[:-1] + {"r": "l", "l": "r"}[n[-1]]) if n[-2:] in ("_r", "_l") else column(n) for n in NAMES]
-    sign = np.array([-1.0 if n in SIDEWAYS else 1.0 for n in NAMES])
-    return x[:, swap] * sign
+def mirror(names: Sequence[str]) -> mixture.Mirror:
+    """Left and right exchanged."""
+    twin = {n: n[:-1] + "rl"[n[-1] == "r"] if n[-2:] in ("_r", "_l") else n for n in names}
+    swap = np.array([list(names).index(twin[n]) for n in names])
+    return mixture.Mirror(swap, np.array([-1.0 if n in SIDEWAYS else 1.0 for n in names]))
 
 
 def other_branch(x: np.ndarray, side: str) -> np.ndarray:
@@ -233,7 +236,12 @@ def expand(s: Samples) -> Samples:
     x = np.concatenate([v[ok] for v, ok in zip(variants, valid, strict=True)])
     weight = np.concatenate([(s.weight * w)[ok] for w, ok in zip(share, valid, strict=True)])
     fold, activity = (np.concatenate([a[ok] for ok in valid]) for a in (s.fold, s.activity))
-    return Samples(np.concatenate([x, mirror(x)]), np.tile(weight / 2, 2), np.tile(fold, 2), np.tile(activity, 2))
+    return Samples(
+        np.concatenate([x, x[:, mirror(NAMES).swap] * mirror(NAMES).sign]),
+        np.tile(weight / 2, 2),
+        np.tile(fold, 2),
+        np.tile(activity, 2),
+    )
 
 
 def old_prior() -> tuple[np.ndarray, np.ndarray]:
@@ -248,19 +256,20 @@ def choose(s: Samples, counts: list[int]) -> int:
     """Number of components by the log likelihood of people left out; prints all (0: independent)."""
     floor = np.array([REGISTRATION[1] if NAMES[i].startswith("pelvis") else REGISTRATION[0] for i in SEEN])
     x = s.x[:, SEEN]
+    twins = mirror([NAMES[i] for i in SEEN])
     mean, sigma = (v[SEEN] for v in old_prior())
     groups = {f: i % 5 for i, f in enumerate(sorted(set(s.fold), key=lambda f: (-s.weight[s.fold == f].sum(), f)))}
     folds = np.array([groups[f] for f in s.fold])
     scores = {"resting posture, range / 4": mixture.log_normal(x, mean, np.diag(sigma**2))}
     scores |= {
-        f"mixture of {k}" if k else "independent": mixture.held_out(x, s.weight, folds, k, floor) for k in counts
+        f"mixture of {k}" if k else "independent": mixture.held_out(x, s.weight, folds, k, floor, twins) for k in counts
     }
     print(f"log likelihood of people left out [nats a frame, {len(SEEN)} entries]; of all, by activity:")
     for name, v in scores.items():
         parts = [f"{a} {np.average(v[s.activity == a], weights=s.weight[s.activity == a]):.1f}" for a in SHARES]
         print(f"  {name:28s} {s.weight @ v:7.2f}   {', '.join(parts)}", flush=True)
     means = {k: float(s.weight @ scores[f"mixture of {k}"]) for k in counts if k}
-    return min(k for k, v in means.items() if v > max(means.values()) - 0.15)  # the smallest that is as good
+    return min(k for k, v in means.items() if v > max(means.values()) - ENOUGH)
 
 
 def save(path: Path, m: mixture.Mixture, sources: str) -> None:
@@ -324,7 +333,7 @@ def main() -> None:
     print(f"{len(samples.x)} postures of {len(set(samples.fold))} people, both sides counted; by activity: {table}")
     K = choose(samples, args.components)
     floor = np.array([REGISTRATION[1] if NAMES[i].startswith("pelvis") else REGISTRATION[0] for i in SEEN])
-    m = mixture.fit(samples.x[:, SEEN], samples.weight, K, floor)
+    m = mixture.fit(samples.x[:, SEEN], samples.weight, K, floor, mirror([NAMES[i] for i in SEEN]))
     describe(m, samples)
     save(args.output, m, "CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu, NSF EIA-0196217); UI-PRMD "
          "(Vakanski et al. 2018); subtalar, mtp, pro_sup, wrist: unverified")  # fmt: skip

@@ -12,6 +12,13 @@ BACKGROUND = 0.02, 2.0  # weight and spread (of all data's) of a last component 
 SHRINK = 0.01  # weight (of all data's 1) that a component's prior covariance has
 
 
+class Mirror(NamedTuple):
+    """Left and right exchanged: x[swap] * sign."""
+
+    swap: np.ndarray  # (n,)
+    sign: np.ndarray  # (n,)
+
+
 class Mixture(NamedTuple):
     weights: np.ndarray  # (K,)
     means: np.ndarray  # (K, n)
@@ -38,18 +45,22 @@ def responsibilities(m: Mixture, x: np.ndarray) -> np.ndarray:
     return np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
 
 
-def _start(x: np.ndarray, w: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++ seeds, then soft assignment to the nearest, (N, K)."""
-    z = (x - w @ x) / np.sqrt(w @ (x - w @ x) ** 2)
-    centres = [z[rng.choice(len(z), p=w)]]
-    for _ in range(K - 1):
-        d2 = np.min([((z - c) ** 2).sum(1) for c in centres], 0)
-        centres.append(z[rng.choice(len(z), p=w * d2 / (w @ d2))])
-    C = np.array(centres)
+def _start(x: np.ndarray, w: np.ndarray, K: int, mirror: Mirror, rng: np.random.Generator) -> np.ndarray:
+    """k-means++ seeds and their mirror images, then assignment to the nearest, (N, K)."""
+    mean, sd = w @ x, np.sqrt(w @ (x - w @ x) ** 2)  # both are their own mirror images
+    z = (x - mean) / sd
+    C = np.empty((0, x.shape[1]))
+    for _ in range(max(1, K // 2)):
+        d2 = np.min([((z - c) ** 2).sum(1) for c in C], 0) if len(C) else np.ones(len(z))
+        c = z[rng.choice(len(z), p=w * d2 / (w @ d2))]
+        C = np.vstack([C, c, c[mirror.swap] * mirror.sign]) if K > 1 else c[None]
     for _ in range(10):
         label = np.argmin([((z - c) ** 2).sum(1) for c in C], 0)
-        C = np.array([np.average(z[label == k], 0, w[label == k]) if (label == k).any() else C[k] for k in range(K)])
-    return np.eye(K)[label]
+        for k in range(0, len(C) - 1, 2):
+            if (label == k).any():
+                C[k] = np.average(z[label == k], 0, w[label == k])
+                C[k + 1] = C[k][mirror.swap] * mirror.sign
+    return np.eye(len(C))[label]
 
 
 def _maximise(x: np.ndarray, w: np.ndarray, r: np.ndarray, floor: np.ndarray) -> Mixture:
@@ -64,14 +75,27 @@ def _maximise(x: np.ndarray, w: np.ndarray, r: np.ndarray, floor: np.ndarray) ->
     return Mixture((N + SHRINK) / (N + SHRINK).sum(), means, np.array(covariances))
 
 
-def fit(x: np.ndarray, w: np.ndarray, K: int, floor: np.ndarray, starts: int = 3, steps: int = 60) -> Mixture:
-    """Best of several starts, and a wide background; ``floor`` (n,) is a spread added to every component."""
+def _symmetric(m: Mixture, mirror: Mirror) -> Mixture:
+    """Components 0 and 1, 2 and 3, ... made mirror images of each other; a single one of itself."""
+    twin = np.arange(len(m.weights)) ^ 1 if len(m.weights) > 1 else np.array([0])
+    means = m.means[twin][:, mirror.swap] * mirror.sign
+    covariances = m.covariances[twin][:, mirror.swap][:, :, mirror.swap] * np.outer(mirror.sign, mirror.sign)
+    both = ((m.weights, m.weights[twin]), (m.means, means), (m.covariances, covariances))
+    return Mixture(*((a + b) / 2 for a, b in both))
+
+
+def fit(x: np.ndarray, w: np.ndarray, K: int, floor: np.ndarray, mirror: Mirror, starts: int = 3) -> Mixture:
+    """Best of several starts of K components (1, or pairs of mirror images), and a wide background.
+
+    ``x`` (N, n) with weights (N,) holds each posture and its mirror image; ``floor`` (n,) is a spread added to every
+    component.
+    """
     w = w / w.sum()
     best, best_score = None, -np.inf
     for seed in range(starts if K > 1 else 1):
-        r, score = _start(x, w, K, np.random.default_rng(seed)), -np.inf
-        for _ in range(steps):
-            m = _maximise(x, w, r, floor)
+        r, score = _start(x, w, K, mirror, np.random.default_rng(seed)), -np.inf
+        for _ in range(80):
+            m = _symmetric(_maximise(x, w, r, floor), mirror)
             joint = _joint(m, x)
             total = logsumexp(joint, axis=1)
             r, old, score = np.exp(joint - total[:, None]), score, float(w @ total)
@@ -91,13 +115,13 @@ def _with_background(m: Mixture, x: np.ndarray, w: np.ndarray) -> Mixture:
     return Mixture(weights, np.vstack([m.means, mean]), np.concatenate([m.covariances, covariance[None]]))
 
 
-def held_out(x: np.ndarray, w: np.ndarray, folds: np.ndarray, K: int, floor: np.ndarray) -> np.ndarray:
+def held_out(x: np.ndarray, w: np.ndarray, folds: np.ndarray, K: int, floor: np.ndarray, mirror: Mirror) -> np.ndarray:
     """Log density (N,) of each fold under the mixture of the others; K = 0: under an independent Gaussian."""
     out = np.zeros(len(x))
     for f in np.unique(folds):
         rest = folds != f
         if K:
-            out[~rest] = log_density(fit(x[rest], w[rest], K, floor, starts=2), x[~rest])
+            out[~rest] = log_density(fit(x[rest], w[rest], K, floor, mirror, starts=2), x[~rest])
             continue
         u = w[rest] / w[rest].sum()
         mean = u @ x[rest]

@@ -20,6 +20,7 @@ PELVIS = (
     "pelvis turn z",
 )
 CUTOFFS = (4.0, 6.0, 9.0)  # [1/s]
+HELD = ("subtalar", "mtp", "pro_sup", "wrist")  # near rest by the inverse kinematics: their motion tells nothing
 FAST = ("cmu05", "cmu49", "expmap_jumping", "expmap_soccer", "expmap_basketball")
 KINDS = {"slow": "squats, lunges, raising arms", "gesture": "other motion on the spot", "walk": "0.5-2 m/s",
          "fast": "running, jumping, ball games, dance, acrobatics"}  # fmt: skip
@@ -87,6 +88,8 @@ def print_motion_table(tracks: Sequence, names: Sequence[str]) -> None:  # type:
           + " | all: rms 6Hz | acceleration 6Hz:" + "".join(f" {k:>7s}" for k in KINDS))  # fmt: skip
     labels = (*PELVIS, *names)
     for label in dict.fromkeys(n[:-2] if n[-2:] in ("_r", "_l") else n for n in labels):
+        if label.startswith(HELD):
+            continue
         i = [k for k, n in enumerate(labels) if n == label or n[:-2] == label]
         of = lambda c, d, m: np.sqrt(np.median(values[c][d][m][:, i].mean(1)))  # noqa: B023, E731
         cells = "".join(" |        " + "".join(f" {of(c, 1, m):6.1f}" for c in CUTOFFS) for m in kinds.values())

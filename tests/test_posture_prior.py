@@ -132,7 +132,7 @@ def test_left_and_right_are_alike(shipped: PosturePrior) -> None:
     swap = [shipped.names.index(twin[n]) for n in shipped.names]
     sign = torch.tensor([-1.0 if n in SIDEWAYS else 1.0 for n in shipped.names])
     difference = shipped.log_density(x) - shipped.log_density(x[:, swap] * sign)
-    assert abs(float(difference.mean())) < 1.0  # [nats] fitted to data and their mirror images
+    assert difference.abs().max() < 1e-2  # [nats] components come in mirrored pairs, stored in single precision
     assert shipped.log_density(x[:, swap]).mean() < shipped.log_density(x).mean() - 1.0  # without the signs: unlike
 
 

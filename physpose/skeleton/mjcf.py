@@ -22,11 +22,11 @@ TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
 def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0, armature: float = 0.0) -> str:
     """MJCF text of a skeleton.
 
-    Bodies, joints (named as the coordinates) and inertias are the skeleton's own. Ellipsoids (each of its body's mass and
-    inertia) and capsules are for looks only and touch nothing; ``contacts``: the contact points become small spheres
-    that touch the floor z = 0. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are every joint's. Keypoints
-    are sites named "set:keypoint", contact points sites named after themselves. MuJoCo orders bodies and joints depth
-    first: ``physpose.conventions`` converts q, v, a, tau.
+    Bodies, joints (named as the coordinates) and inertias are the skeleton's own. Ellipsoids (each of its body's mass
+    and inertia) and capsules are for looks only and touch nothing; ``contacts``: the contact points become small
+    spheres that touch the floor z = 0. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are every joint's.
+    Keypoints are sites named "set:keypoint", contact points sites named after themselves. MuJoCo orders bodies and
+    joints depth first: ``physpose.conventions`` converts q, v, a, tau.
     """
     root = ET.Element("mujoco", model=skeleton.name)
     _add(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Camera, Keypoints2D
+
+torch.set_num_threads(1)  # the matrices are small: with more threads a fit is many times slower on a busy machine
+threadpool_limits(1)
 
 CHILD = load_skeleton("child", age=8, sex="f", height=1.28, mass=26)
 SIZE = (1280, 720)  # [px]

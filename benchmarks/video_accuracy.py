@@ -39,7 +39,8 @@ def joint_track(result: FitResult) -> JointTrack:
 
 def detector_track(result: FitResult) -> JointTrack:
     """The detector's own 3D; it knows no world, so only ``root`` and ``legs`` mean something."""
-    assert result.keypoints is not None and result.keypoints.landmarks is not None
+    assert result.keypoints is not None
+    assert result.keypoints.landmarks is not None
     index = [result.keypoints.names.index(n) for n in LANDMARKS]
     p = result.keypoints.landmarks[0][:, index]
     seen = np.isfinite(p).all((1, 2))

@@ -16,6 +16,9 @@ from physpose.types import Array
 TINY_MASS = 1e-10  # [kg; kg.m^2] MuJoCo refuses a moving body without mass
 SKIN, BONE = "0.76 0.79 0.84 1", "0.4 0.45 0.55 1"  # rgba
 BONE_RADIUS = 0.015  # [m]
+SET_SEPARATOR = ":"  # between a keypoint set's name and the keypoint's, in a site's name
+NAME_SEPARATOR = "|"  # between names of keypoints
+TOUCH_GROUP = 3  # of the sites at contact points
 TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
 
 
@@ -41,6 +44,7 @@ def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0,
     for body in skeleton.bodies:
         elements[body.name] = _body(elements[body.parent], body, _children(skeleton, body))
     _sites(elements, skeleton, contacts)
+    _keypoint_order(root, skeleton)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
@@ -130,12 +134,20 @@ def _flesh(element: ET.Element, body: Body) -> None:
 def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts: bool) -> None:
     for name, keypoint_set in skeleton.keypoint_sets.items():
         for p in keypoint_set.points:
-            _add(elements[p.body], "site", name=f"{name}:{p.name}", pos=_text(p.offset))
+            _add(elements[p.body], "site", name=f"{name}{SET_SEPARATOR}{p.name}", pos=_text(p.offset))
     for p in skeleton.contact_points:
-        _add(elements[p.body], "site", name=p.name, pos=_text(p.offset), group="3")
+        _add(elements[p.body], "site", name=p.name, pos=_text(p.offset), group=str(TOUCH_GROUP))
         if contacts:
             sphere = {"type": "sphere", "size": _text([TOUCH_RADIUS]), "contype": "1", "rgba": SKIN}
             _add(elements[p.body], "geom", name=p.name, pos=_text(p.offset), **sphere)
+
+
+def _keypoint_order(root: ET.Element, skeleton: Skeleton) -> None:
+    """Sites follow the bodies; the order of the keypoints and their spread are kept aside, for ``read_mjcf``."""
+    custom = _add(root, "custom")
+    for name, keypoint_set in skeleton.keypoint_sets.items():
+        _add(custom, "text", name=name, data=NAME_SEPARATOR.join(keypoint_set.names))
+        _add(custom, "numeric", name=name, data=_text(keypoint_set.sigma))
 
 
 def _children(skeleton: Skeleton, body: Body) -> list[Body]:

@@ -141,7 +141,7 @@ def whole() -> tuple[Keypoints2D, Array, Trajectory]:
 def test_a_marching_child_is_found():
     kp, q, found = whole()
     check_sound(found, kp)
-    assert pixel_error(found, kp) < 8
+    assert pixel_error(found, kp) < 4
     assert pose_error(found, q) < 0.06
     np.testing.assert_allclose(found.skeleton.mass, CHILD.mass)
 
@@ -151,8 +151,8 @@ def test_a_few_frames_are_enough(frames):
     kp, q = clip(frames)
     found = fitted(kp)
     check_sound(found, kp)
-    assert pixel_error(found, kp) < 15
-    assert pose_error(found, q) < 0.10
+    assert pixel_error(found, kp) < 5
+    assert pose_error(found, q) < 0.08
 
 
 @pytest.mark.parametrize("keypoint_set", ["blazepose33", "coco17"])
@@ -160,7 +160,7 @@ def test_the_picture_alone_is_enough_to_be_near(keypoint_set):
     kp, _ = clip(8, landmarks=False, keypoint_set=keypoint_set)
     found = fitted(kp)
     check_sound(found, kp)
-    assert pixel_error(found, kp) < 15
+    assert pixel_error(found, kp) < 5
 
 
 def test_five_frames_a_second_are_enough():
@@ -215,7 +215,7 @@ def test_windows_give_nearly_the_joint_solution():
     kp, q, joint = whole()
     found = fitted(kp, window=1.0, overlap=0.4)
     check_sound(found, kp)
-    assert pose_error(found, q) < pose_error(joint, q) + 0.03
+    assert pose_error(found, q) < pose_error(joint, q) + 0.02
     apart = np.linalg.norm(joints(found.q, found.skeleton) - joints(joint.q, joint.skeleton), axis=-1)
     assert np.sqrt((apart**2).mean()) < 0.08
     jump = np.linalg.norm(np.diff(joints(found.q, found.skeleton), axis=0), axis=-1).max()

@@ -10,6 +10,7 @@ from dynamics_trees import TREES, random_external, random_state
 
 from physpose import dynamics
 from physpose.chain import KinematicChain
+from physpose.dynamics.mujoco_check import mujoco_check
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 
 RTOL = 1e-9  # relative to the largest entry: float64, some 40 links
@@ -38,6 +39,17 @@ def test_rnea_with_external_wrenches_matches_pinocchio(tree):
     q, v, a = state(0, tree)
     tau = dynamics.rnea(chain, q, v, a, gravity=torch.tensor(G), external=wrenches(0, tree), engine="torch")
     assert_close(tau, PinocchioModel(tree).inverse_dynamics(q, v, a, G, random_external(0, tree, 4)))
+
+
+@trees
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_rnea_matches_mj_inverse(tree, engine):
+    chain, time = KinematicChain(tree), np.linspace(0, 0.01, 6)
+    q, v, a = state(14, tree, 6)
+    external = wrenches(14, tree, 6)
+    tau = dynamics.rnea(chain, q, v, a, gravity=torch.tensor(G), external=external, engine=engine)
+    check = mujoco_check(tree, time, q, v, a, tau, gravity=G, external=external)
+    assert check.torque_error < 1e-8
 
 
 @trees

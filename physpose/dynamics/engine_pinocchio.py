@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.dynamics.tree import tree_of
 from physpose.types import Array
 
+_one_at_a_time = Lock()  # a Pinocchio model has one gravity and one set of buffers
+
 
 def applies(x: Arguments, by_parameters: bool = False) -> bool:
     """float64 on the CPU, one body for all samples, no gradient by its parameters."""
@@ -28,9 +31,10 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
 
     model = _model(chain, x.parameters)
     tau = np.empty((len(x.q), chain.nv))
-    for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
-        forces = () if wrenches is None else (model.joint_wrenches(q, wrenches),)
-        tau[t, model.v_columns] = pin.rnea(model.model, model.data, q, v, a, *forces)
+    with _one_at_a_time:
+        for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
+            forces = () if wrenches is None else (model.joint_wrenches(q, wrenches),)
+            tau[t, model.v_columns] = pin.rnea(model.model, model.data, q, v, a, *forces)
     return torch.from_numpy(tau)
 
 
@@ -41,11 +45,12 @@ def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_parameters: bool) -> 
     q_bar, v_bar, a_bar, gravity_bar = (np.empty((B, n)) for n in (chain.nq, chain.nv, chain.nv, 3))
     external_bar = None if x.external is None else np.empty(x.external.shape)
     u_all, as_tensor = u.numpy()[:, model.v_columns], torch.from_numpy
-    for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
-        bars = _sample_vjp(model, q, v, a, wrenches, u_all[t])
-        q_bar[t, model.q_columns], v_bar[t, model.v_columns], a_bar[t, model.v_columns], gravity_bar[t] = bars[:4]
-        if external_bar is not None:
-            external_bar[t] = bars[4]
+    with _one_at_a_time:
+        for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
+            bars = _sample_vjp(model, q, v, a, wrenches, u_all[t])
+            q_bar[t, model.q_columns], v_bar[t, model.v_columns], a_bar[t, model.v_columns], gravity_bar[t] = bars[:4]
+            if external_bar is not None:
+                external_bar[t] = bars[4]
     for k in tree_of(chain).quaternions.values():
         # it was brought to unit length first; the gradient is tangent to the sphere, so only its size changes
         q_bar[:, k : k + 4] /= np.linalg.norm(x.q.numpy()[:, k : k + 4], axis=-1, keepdims=True)

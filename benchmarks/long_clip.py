@@ -115,9 +115,7 @@ def main() -> None:
         print(json.dumps(fit_once(args.one)))
         return
     rows = [in_own_process(m) for m in args.minutes]
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread, Python {platform.python_version()}"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} cores, 1 thread, Python {platform.python_version()}")
     print(table(rows))
     peak = rows[-1]["peak_mb"] / 1024
     print(f"{rows[-1]['minutes']:g} minutes peak at {peak:.2f} GB; {MEMORY_LIMIT:g} GB are allowed for ten")

@@ -3,7 +3,8 @@
 Known exactly: q(t) in closed form (Fourier series), hence v and a; the root wrench by MuJoCo's inverse dynamics,
 joint torques with half of the wrench on each foot (in the squat that is how symmetry has it; when sitting, the seat
 carries a part that is not modelled, so torques count from the moment of leaving it). Curves are drawn by hand after
-textbook ranges; heels, balls and toes stay on the floor within 3 mm.
+textbook ranges; heels, balls and toes stay
+on the floor within 3 mm, and the centre of pressure is under the feet while they alone carry the body.
 
     python -m sims.planted --motion squat --video squat.mp4
     python -m sims.planted --motion sit_to_stand --picture sts.png
@@ -12,15 +13,19 @@ textbook ranges; heels, balls and toes stay on the floor within 3 mm.
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from physpose.errors import UnknownNameError
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 from sims.common import EARTH, Simulation, carried_by, prescribed
-from sims.gait import PeriodicMotion, from_curves, planted
+from sims.gait import PeriodicMotion, from_curves
+from sims.planting import planted
 from sims.run import main
 
 DURATION = {"squat": 2.4, "sit_to_stand": 4.0}  # [s] down and up again
+CARRIED = {"squat": (-1.0, 2.0), "sit_to_stand": (0.25, 0.75)}  # phases in which the feet alone carry the body
+OVER_FOOT = 0.42  # where the weight is, from the heels (0) to the toes (1)
 POINTS = [f"{p}_{s}" for p in ("heel", "ball_medial", "ball_lateral", "toe") for s in "rl"]
 
 
@@ -61,7 +66,17 @@ def motion_of(skeleton: Skeleton, motion: str) -> PeriodicMotion:
     if motion not in CURVES:
         raise UnknownNameError("motion", motion, CURVES)
     free = from_curves(skeleton, CURVES[motion](), DURATION[motion], 0.0)
-    return planted(free, dict.fromkeys(POINTS, (-1.0, 2.0)), sigma_shake=100.0)
+    return planted(
+        free, dict.fromkeys(POINTS, (-1.0, 2.0)), lambda phase: _over_the_feet(phase, motion), sigma_shake=100.0
+    )
+
+
+def _over_the_feet(phase: Tensor, motion: str) -> dict[str, Tensor]:
+    """The weight between heels and toes, while the feet alone carry the body."""
+    first, last = CARRIED[motion]
+    on = ((phase > first) & (phase < last)).double() / 2
+    parts = {"heel": (1 - OVER_FOOT) * on, "toe": OVER_FOOT * on}
+    return {f"{name}_{side}": x for name, x in parts.items() for side in "rl"}
 
 
 def simulate(skeleton: Skeleton, seconds: float = 2.4, fps: float = 120.0, motion: str = "squat") -> Simulation:

@@ -2,10 +2,10 @@
 
 Known exactly: q(t) in closed form (Fourier series), hence v and a; the root wrench and joint torques by MuJoCo's
 inverse dynamics. Hips, knees, ankles and pelvis follow the mean of typically developing walkers at free speed
-(Schwartz et al. 2008, J Biomech 41:1639), changed by a few degrees so that feet in contact rest on the floor; trunk
-and arms are drawn by hand. Points in contact slip a few cm/s. Not known: how the two feet share the ground's
-reaction in double support; here each takes a part that passes linearly from one foot to the other, so that joint
-torques are one possible answer.
+(Schwartz et al. 2008, J Biomech 41:1639), changed by some degrees so that feet in contact rest on the floor and the
+body is in balance; trunk and arms are drawn by hand. Points in contact slip a few cm/s. Not known: how the two feet
+share the ground's reaction in double support; here each takes a part that passes linearly from one foot to the other,
+so that joint torques are one possible answer.
 
     python -m sims.walk --picture walk.png --seconds 3
     python -m sims.walk --skeleton child --age 7 --yaw-rate 60 --video turn.mp4
@@ -14,11 +14,14 @@ torques are one possible answer.
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 from sims.common import EARTH, Simulation, carried_by, prescribed
-from sims.gait import PeriodicMotion, from_curves, planted
+from sims.gait import PeriodicMotion, from_curves
+from sims.planting import planted
 from sims.run import main
 
 # means at 0, 6.25, ... % of the cycle from heel strike [deg]; OpenSim's signs; pelvis 10 degrees less tilted forward,
@@ -30,7 +33,7 @@ ANKLE = [-2, -6, 0, 4, 7, 9, 10, 12, 11, 4, -14, -18, -8, 0, 3, 1]
 TOES = [10, 0, 0, 0, 0, 0, 0, -5, -18, -28, -20, 0, 8, 10, 10, 10]  # drawn by hand
 PELVIS_LIST = [-1, -2, -4, -4, -2, 0, 0, 0, 1, 2, 4, 4, 2, 0, 0, 0]
 PELVIS_ROTATION = [4, 4, 3, 3, 2, 1, -1, -3, -4, -4, -3, -3, -2, -1, 1, 3]
-CONTACT = {"heel": (0.03, 0.38), "ball_medial": (0.12, 0.57), "ball_lateral": (0.12, 0.55), "toe": (0.13, 0.60)}
+CONTACT = {"heel": (0.03, 0.35), "ball_medial": (0.12, 0.57), "ball_lateral": (0.12, 0.55), "toe": (0.13, 0.60)}
 
 
 def walking_curves() -> dict[str, Array]:
@@ -61,7 +64,17 @@ def walking(skeleton: Skeleton, *, yaw_rate: float = 0.0) -> PeriodicMotion:
     speed = 1.1 * float(np.sqrt(skeleton.neutral[2] / 0.97))
     contact = {f"{n}_r": span for n, span in CONTACT.items()}
     contact |= {f"{n}_l": (a + 0.5, b + 0.5) for n, (a, b) in CONTACT.items()}
-    return planted(from_curves(skeleton, walking_curves(), cycle(skeleton), speed, yaw_rate), contact)
+    return planted(from_curves(skeleton, walking_curves(), cycle(skeleton), speed, yaw_rate), contact, rolling)
+
+
+def rolling(phase: Tensor) -> dict[str, Tensor]:
+    """The weight rolls from heel to toe of each foot, and from foot to foot."""
+    right = torch.as_tensor(weight_on_right(phase.numpy()))
+    parts: dict[str, Tensor] = {}
+    for side, weight, own in (("r", right, phase), ("l", 1 - right, phase + 0.5)):
+        ahead = 0.15 + 0.65 * ((own % 1.0) / 0.6).clamp(max=1.0)
+        parts |= {f"heel_{side}": weight * (1 - ahead), f"toe_{side}": weight * ahead}
+    return parts
 
 
 def cycle(skeleton: Skeleton) -> float:

@@ -284,3 +284,34 @@ def test_exoskeleton_and_walker_share_the_net_torque(adult):
     gained = total_energy(sim) - total_energy(sim)[0]
     work = np.append(0, np.cumsum((power[1:] + power[:-1]) / 2 * np.diff(sim.time)))
     assert np.abs(gained - work).max() < ENERGY_RTOL * np.abs(power).mean() * sim.time[-1]
+
+
+def centre_of_pressure(sim: Simulation) -> np.ndarray:
+    """(T, 2) [m] where the ground's reaction passes through the floor z = 0."""
+    p = KinematicChain(sim.skeleton).fk(torch.as_tensor(sim.q)).p.numpy()
+    force = sum(w[:, :3] for w in sim.external.values())
+    moment = sum(
+        w[:, 3:] + np.cross(p[:, sim.skeleton.body_index(n)], w[:, :3]) for n, w in sim.external.items()
+    )  # about the world's origin
+    return np.stack([-moment[:, 1], moment[:, 0]], 1) / force[:, 2:]
+
+
+def test_squat_is_in_balance(adult):
+    sim = planted.simulate(adult, fps=30)
+    chain = KinematicChain(adult)
+    p = chain.locate(chain.fk(torch.as_tensor(sim.q)), chain.points(adult.contact_points[:8])).numpy()
+    x = centre_of_pressure(sim)[:, 0]
+    assert (x > p[:, :, 0].min(1) + 0.02).all()
+    assert (x < p[:, :, 0].max(1) - 0.02).all()
+
+
+def test_walk_steps_on_the_foot_that_stands(adult, walked):
+    chain = KinematicChain(adult)
+    p = chain.locate(chain.fk(torch.as_tensor(walked.q)), chain.points(adult.contact_points[:8])).numpy()
+    phase = walked.time / walk.cycle(adult)
+    x = centre_of_pressure(walked)[:, 0]
+    for side, single in (("r", (phase > 0.15) & (phase < 0.45)), ("l", (phase > 0.65) & (phase < 0.95))):
+        foot = p[:, [i for i, c in enumerate(adult.contact_points[:8]) if c.name.endswith(side)], 0]
+        margin = 0.08  # [m] the body's turning is left out of the balance
+        assert (x > foot.min(1) - margin)[single].all()
+        assert (x < foot.max(1) + margin)[single].all()

@@ -9,7 +9,7 @@ Fitted by benchmarks/fit_posture_prior.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log, pi
 from pathlib import Path
@@ -85,6 +85,11 @@ class PosturePrior:
         index = [self.names.index(n) for n in kept]
         covariances = (self.factors @ self.factors.transpose(-1, -2))[:, index][:, :, index]
         return PosturePrior(tuple(kept), self.log_weights, self.means[:, index], torch.linalg.cholesky(covariances))
+
+    def widened(self, factors: Mapping[str, float]) -> PosturePrior:
+        """The same with the spread of the named entries multiplied; correlations stay."""
+        scale = torch.tensor([factors.get(n, 1.0) for n in self.names], dtype=torch.float64)
+        return PosturePrior(self.names, self.log_weights, self.means, scale[:, None] * self.factors)
 
     def component_energies(self, x: Tensor) -> Tensor:
         """-log(w_k N(x; mu_k, Sigma_k)) of every component: (*b, n) -> (*b, K)."""

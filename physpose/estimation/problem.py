@@ -17,6 +17,7 @@ from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution, solve
 from physpose.estimation.state import N_CAMERA, Kinematics, State
 from physpose.estimation.terms import (
+    Balance,
     Depth,
     Floor,
     FrameTerm,
@@ -30,6 +31,8 @@ from physpose.estimation.terms import (
 from physpose.skeleton.model import KeypointSet, Point, Skeleton
 from physpose.types import Array, Keypoints2D
 
+HEAVY = 0.02  # segments with a larger part of the mass make up the centre of mass in the balance term
+EARTH_GRAVITY = 9.81  # [m/s^2]
 _LIMB_EDGES = (
     ("hip", "shoulder"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"),
     ("ankle", "heel"), ("ankle", "foot_index"),
@@ -66,13 +69,18 @@ class VideoProblem:
         self.settings = settings or EstimationSettings()
         self.skeleton = chain.skeleton
         self.set: KeypointSet = self.skeleton.keypoint_set(kp.keypoint_set)
-        self.points: Points = chain.points(self.set.points + self.skeleton.contact_points)
+        heavy = [b for b in self.skeleton.bodies if b.mass > HEAVY * self.skeleton.mass]
+        self.mass_share = torch.tensor([b.mass for b in heavy], dtype=torch.float64) / sum(b.mass for b in heavy)
+        centres = tuple(Point(name=b.name, body=b.name, offset=b.com) for b in heavy)
+        self.points: Points = chain.points(self.set.points + self.skeleton.contact_points + centres)
         self.K = len(self.set.points)
         self.keypoint_index = slice(0, self.K)
         self.contact_index = slice(self.K, self.K + len(self.skeleton.contact_points))
+        self.com_index = slice(self.contact_index.stop, self.contact_index.stop + len(heavy))
         self.stature_sigma = self.settings.stature_sigma if height_known else self.settings.unknown_stature_sigma
         self.posture = resting_posture(self.skeleton)
         self.prior = PosturePrior.load().marginal([*self.skeleton.coordinate_names, *UP])
+        self.prior = self.prior.widened(dict.fromkeys(UP, self.settings.attitude_spread))
 
     # --- terms ------------------------------------------------------------------------------------------------------
 
@@ -98,6 +106,7 @@ class VideoProblem:
                 s.sigma_floor,
                 s.sigma_slip,
             ),
+            self._balance(state, time, contact, rate),
             self._shared_prior(),
         ]
         return found
@@ -142,10 +151,30 @@ class VideoProblem:
         offset = torch.where(seen[..., None], offset, 0.0)
         return Depth(offset, torch.nan_to_num(weight), child, parent, s.depth_robust, time_weight)
 
+    def _balance(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> Balance:
+        s = self.settings
+        points = Kinematics(self.chain, state, self.points, jacobians=False).points
+        com = torch.einsum("s,tsk->tk", self.mass_share, points[:, self.com_index])
+        total = contact.sum(1, keepdim=True)
+        support = contact / total.clamp(min=1e-9)
+        feet = torch.einsum("tc,tck->tk", support, points[:, self.contact_index])
+        # a seat carries who sits, hands who crawls: only those count whose pelvis is about as high as in standing
+        standing = torch.sigmoid(((state.q[:, 2] - feet[:, 2]) / self.skeleton.neutral[2] - s.standing_height) / 0.03)
+        carried = standing * total[:, 0].clamp(max=1.0)
+        shift = torch.zeros_like(com[:, :2])
+        if len(time) > 2:
+            velocity = torch.gradient(com[:, :2], spacing=(time,), dim=0)[0]
+            acceleration = torch.gradient(velocity, spacing=(time,), dim=0)[0]
+            shift = -(com[:, 2:] - feet[:, 2:]) / EARTH_GRAVITY * acceleration
+        time_weight = (rate / s.balance_correlation_time).clamp(max=1.0) * carried
+        return Balance(
+            self.com_index, self.mass_share, self.contact_index, support, shift, time_weight, s.balance_sigma
+        )
+
     def _smoothness_sigma(self) -> Tensor:
         s = self.settings.jerk_sigma
-        groups = [_smoothness_group(n) for n in self.chain.coordinate_names]
-        values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3 + [s[g] for g in groups]
+        values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3
+        values += [next(x for key, x in s.items() if name.startswith(key)) for name in self.chain.coordinate_names]
         return torch.tensor(values, dtype=torch.float64)
 
     def _shared_prior(self) -> SharedPrior:
@@ -255,12 +284,6 @@ class VideoProblem:
         kin = Kinematics(self.chain, state, self.points, jacobians=False)
         terms = self.terms(kp, state, self.no_contact(kp))
         return torch.stack([t.frame_costs(state, kin) for t in terms if isinstance(t, FrameTerm)]).sum(0)
-
-
-def _smoothness_group(name: str) -> str:
-    if name.startswith(("lumbar", "neck")):
-        return "trunk"
-    return "extremity" if name.startswith(("wrist", "pro_sup", "mtp", "subtalar")) else "limb"
 
 
 def resting_posture(skeleton: Skeleton) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import radians
 
@@ -19,26 +20,52 @@ class EstimationSettings:
     limit_sigma: float = radians(1.0)  # outside the soft range
     limit_margin: float = radians(2.0)  # the barrier starts so far inside
     posture_correlation_time: float = 0.5  # [s] a posture says as much as its neighbours
-    posture_robust: float = 12.0  # [sigma] of the whole posture vector (about 36 numbers): unusual ones are not excluded
+    attitude_spread: float = (
+        2.0  # the prior's spread of the pelvis' attitude is so much wider: who leans, leans throughout
+    )
+    posture_robust: float = (
+        12.0  # [sigma] of the whole posture vector (about 36 numbers): unusual ones are not excluded
+    )
     smoothness_order: int = 3  # 3: jerk, 2: acceleration
-    jerk_sigma: dict[str, float] = field(
+    # [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)]: walking people, benchmarks/fit_posture_prior.py; wrists, toes: unverified
+    jerk_sigma: Mapping[str, float] = field(
         default_factory=lambda: {
-            "pelvis_translation": 10.0,  # [m/s^3 sqrt(s)]
-            "pelvis_rotation": 60.0,  # [rad/s^3 sqrt(s)]
-            "trunk": 60.0,
-            "limb": 250.0,
-            "extremity": 150.0,
+            "pelvis_translation": 8.0,
+            "pelvis_rotation": 30.0,
+            "hip_flexion": 80.0,
+            "hip_adduction": 45.0,
+            "hip_rotation": 60.0,
+            "knee_angle": 200.0,
+            "ankle_angle": 200.0,
+            "subtalar_angle": 150.0,
+            "mtp_angle": 150.0,
+            "lumbar": 35.0,
+            "neck": 40.0,
+            "arm_flex": 80.0,
+            "arm_add": 45.0,
+            "arm_rot": 110.0,
+            "elbow_flex": 75.0,
+            "pro_sup": 150.0,
+            "wrist": 150.0,
         }
     )
     stature_sigma: float = 0.01  # of log stature where the height was given
     unknown_stature_sigma: float = 0.04
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
-    camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll
+    camera_tilt_sigma: tuple[float, float] = (
+        radians(10.0),
+        radians(2.0),
+    )  # pitch, roll; a roll of 2 degrees shows, tails are heavy
     contact_speed: float = 0.35  # [m/s] a foot point slower than this may be in contact
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time
     sigma_floor: float = 0.015  # [m]
     sigma_slip: float = 0.10  # [m/s]
+    balance_sigma: float = (
+        0.04  # [m] of the zero-moment point about the middle of the support: a third of a foot's length
+    )
+    balance_correlation_time: float = 0.5  # [s] about a step
+    standing_height: float = 0.85  # pelvis height over the feet against standing, above which the feet carry the body
     coarse_rate: float = 15.0  # [1/s] frame rate of the first passes
     window: float = 30.0  # [s] longest piece solved at once
     overlap: float = 1.0  # [s] of neighbouring windows

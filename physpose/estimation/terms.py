@@ -293,6 +293,44 @@ class Floor:
 
 
 @dataclass
+class Balance(FrameTerm):
+    """Standing on the feet, the zero-moment point lies between them: it tells where down is.
+
+    zmp = com - (com_z / g) com_acceleration, horizontally (Vukobratovic and Borovac 2004, without angular momentum).
+    """
+
+    com_index: slice  # of the segments' centres of mass in the kinematics' points
+    mass_share: Tensor  # (S,) of those segments, summing to one
+    contact_index: slice
+    support_share: Tensor  # (T, C) of each contact point in the middle of the support, summing to one or zero
+    shift: Tensor  # (T, 2) [m] zmp - com, from the motion so far
+    time_weight: Tensor  # (T,) dt / correlation time; 0 where the feet do not carry the body
+    sigma: float  # [m]
+    robust_scale: float = 2.0
+    name: str = "balance"
+
+    def _residual(self, kin: Kinematics) -> Tensor:
+        com = torch.einsum("s,tsk->tk", self.mass_share, kin.points[:, self.com_index, :2])
+        support = torch.einsum("tc,tck->tk", self.support_share, kin.points[:, self.contact_index, :2])
+        return com + self.shift - support
+
+    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
+        r2 = (self._residual(kin) ** 2).sum(-1) / self.sigma**2
+        return 0.5 * self.time_weight * robust(r2, self.robust_scale)[0]
+
+    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+        r = self._residual(kin)
+        loss_weight = robust((r**2).sum(-1) / self.sigma**2, self.robust_scale)[1]
+        w = (self.time_weight * loss_weight).sqrt()[:, None] / self.sigma
+        J, Js = (
+            torch.einsum("s,tskn->tkn", self.mass_share, D[:, self.com_index, :2])
+            - torch.einsum("tc,tckn->tkn", self.support_share, D[:, self.contact_index, :2])
+            for D in (kin.J, kin.Js)
+        )
+        system.add_frame(w * r, w[..., None] * J, w[..., None] * Js)
+
+
+@dataclass
 class SharedPrior:
     """Priors of the shared unknowns: bone scales, stature, camera attitude and height, focal length."""
 

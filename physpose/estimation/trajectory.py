@@ -155,8 +155,9 @@ def overlapping_windows(time: Array, length: float, overlap: float) -> Iterator[
     edges = np.linspace(time[0], time[-1] - overlap, n + 1) if n > 1 else np.array([time[0], time[-1]])
     for a, b in zip(edges[:-1], edges[1:], strict=True):
         start = int(np.searchsorted(time, a))
-        stop = int(np.searchsorted(time, b + overlap, side="right")) if n > 1 else len(time)
-        yield slice(start, len(time) if b == edges[-1] else stop)
+        stop = len(time) if b == edges[-1] else int(np.searchsorted(time, b + overlap, side="right"))
+        if start < stop:  # none lies in a long gap
+            yield slice(start, stop)
 
 
 def spread_pieces(time: Array, total: float, n: int) -> NDArray[np.intp]:

@@ -68,8 +68,9 @@ def test_windows_cover_every_frame_and_overlap(duration, fps):
         assert windows == [slice(0, len(time))]
 
 
-def test_windows_do_not_lose_the_frames_around_a_gap():
-    time = np.concatenate([np.arange(100) / 10, 25 + np.arange(100) / 10])
+@pytest.mark.parametrize("resumes", [25, 60, 500])
+def test_windows_do_not_lose_the_frames_around_a_gap(resumes):
+    time = np.concatenate([np.arange(100) / 10, resumes + np.arange(100) / 10])
     covered = np.zeros(len(time), int)
     for window in overlapping_windows(time, 10.0, 1.0):
         covered[window] += 1
@@ -220,6 +221,14 @@ def test_windows_give_nearly_the_joint_solution():
     assert np.sqrt((apart**2).mean()) < 0.08
     jump = np.linalg.norm(np.diff(joints(found.q, found.skeleton), axis=0), axis=-1).max()
     assert jump < 2 * np.linalg.norm(np.diff(joints(q), axis=0), axis=-1).max()
+
+
+def test_a_recording_that_stops_for_longer_than_a_window_is_fitted():
+    kp, q, _ = whole()
+    kept = np.r_[0:9, 21:30]
+    found = fitted(kp.frames(kept), window=0.5, overlap=0.2)
+    check_sound(found, kp.frames(kept))
+    assert pose_error(found, q[kept]) < 0.08
 
 
 def test_known_focal_length_stays():

@@ -84,6 +84,11 @@ def test_what_is_right_stays(noise):
     check_undone(found, true)
 
 
+def test_in_profile_where_both_sides_look_alike_nothing_is_exchanged():
+    kp = seen(TIME, marching(TIME, turned=0.0), landmarks=False, noise=6.0)
+    assert not unswap_sides(kp)[1].any()
+
+
 def test_a_short_gap_is_bridged():
     true = hidden(marched(), 20, 24)
     swapped, frames = with_swapped(true, (24, 40))

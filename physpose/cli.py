@@ -68,7 +68,9 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--keypoint-set", metavar="NAME", help="what the keypoints of a file are, if it does not tell")
     fit.add_argument("--fps", type=float, help="frames per second of a keypoint file [1/s]")
     fit.add_argument("--image-size", type=int, nargs=2, metavar=("W", "H"), help="[px] of a keypoint file's pictures")
-    fit.add_argument("--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up")
+    fit.add_argument(
+        "--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up"
+    )
     _add_output(fit)
     fit.set_defaults(run=_fit)
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
 from physpose.caveats import checked_gravity, focal_caveat, length_caveat, unexplained
 from physpose.chain import KinematicChain
@@ -83,7 +81,7 @@ def fit(
             progress=progress,
         )  # fmt: skip
     prior, camera_assumption = camera_prior(camera, seen)
-    with watch("estimation"), progress.stage("estimate motion", 100) as stage, _one_thread():
+    with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
         trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage))
     with watch("dynamics"), progress.stage("inverse dynamics"):
@@ -208,18 +206,6 @@ class _Watch:
         start = clock.perf_counter()
         yield
         self.seconds[name] = clock.perf_counter() - start
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The estimator's matrices are small: on several threads torch and BLAS are slower, on busy machines many times."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fraction(stage: Stage) -> Any:

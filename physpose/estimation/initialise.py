@@ -16,6 +16,7 @@ from physpose.spatial import matrix_to_quat
 from physpose.types import Array, Keypoints2D
 
 LEVEL_CAMERA = torch.tensor([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]], dtype=torch.float64)  # looks along world x
+MIN_POINTS = 4  # keypoints that place a person: three unknowns, and one to spare
 TRUNK = {
     "shoulder_r": ("right_shoulder", "RShoulder"),
     "shoulder_l": ("left_shoulder", "LShoulder"),
@@ -94,7 +95,7 @@ def place(p_camera: Array, uv: Array, weight: Array, focal: float, principal_poi
     A, b = np.concatenate([Ax, Ay], 1), np.concatenate([bx, by], 1)
     w2 = np.concatenate([w, w], 1)[..., None]
     N, y = (A * w2).swapaxes(1, 2) @ A, (A * w2).swapaxes(1, 2) @ b[..., None]
-    enough = (w > 0).sum(1) >= 4
+    enough = (w > 0).sum(1) >= MIN_POINTS
     t = np.full((len(uv), 3), np.nan)
     t[enough] = np.linalg.solve(N[enough], y[enough])[..., 0]
     t[~(t[:, 2] > 0.3)] = np.nan  # behind or inside the camera

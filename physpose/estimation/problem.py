@@ -90,7 +90,7 @@ class VideoProblem:
         time = torch.as_tensor(kp.time)
         rate = frame_weights(time)
         found: list[Term] = [self._reprojection(kp, rate, state)]
-        if kp.landmarks is not None:
+        if self._facing_seen(kp):
             found.append(self._depth(kp, rate, float(state.log_focal.exp())))
         ones = torch.ones(len(time), dtype=torch.float64)
         posture_rate = (rate / s.posture_correlation_time).clamp(max=1.0)
@@ -196,7 +196,8 @@ class VideoProblem:
         Body and camera are those of ``shared``, else the prior's and level.
         """
         start = shared or self._prior_state()
-        if kp.landmarks is not None:
+        if self._facing_seen(kp):
+            assert kp.landmarks is not None
             R = initialise.viewing_rotation(kp, float(start.log_focal.exp()), np.array(self.camera.principal_point))
             facings = [initialise.facing_from_landmarks(kp.landmarks[0] @ R.swapaxes(1, 2), self.set.names, start)]
         else:
@@ -205,6 +206,13 @@ class VideoProblem:
             initialise.placed(self.chain, self.set, kp, R, self.posture, start, np.array(self.camera.principal_point))
             for R in facings
         ]
+
+    def _facing_seen(self, kp: Keypoints2D) -> bool:
+        """Does the detector's 3D show shoulders and hips in any frame."""
+        if kp.landmarks is None:
+            return False
+        trunk = list(initialise.trunk_index(self.set.names).values())
+        return bool(np.isfinite(kp.landmarks[0][:, trunk]).all((1, 2)).any())
 
     def _prior_state(self) -> State:
         return State(
@@ -269,7 +277,7 @@ class VideoProblem:
 
     def posed_like_landmarks(self, kp: Keypoints2D, state: State) -> State:
         """Inverse kinematics on the detector's 3D alone: it finds bent elbows that 2D would miss."""
-        if kp.landmarks is None:
+        if not self._facing_seen(kp):
             return state
         depth = self._depth(kp, frame_weights(torch.as_tensor(kp.time)), float(state.log_focal.exp()))
         scale = torch.tensor(self.settings.depth_sigma, dtype=torch.float64) / self.settings.start_depth_sigma

@@ -7,14 +7,17 @@ memory: body and camera from a few pieces of the clip at a low frame rate, then 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.estimation import initialise
 from physpose.estimation.facing import most_likely_path
 from physpose.estimation.problem import CameraPrior, VideoProblem
 from physpose.estimation.settings import EstimationSettings
@@ -54,9 +57,13 @@ def fit_trajectory(
 
     ``on_progress`` receives the fraction done.
     """
-    settings = settings or EstimationSettings()
-    problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings)
-    report = on_progress or (lambda fraction: None)
+    with one_thread():
+        problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings)
+        return _fit(problem, kp, on_progress or (lambda fraction: None))
+
+
+def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]) -> Trajectory:
+    settings = problem.settings
     windows = list(overlapping_windows(kp.time, settings.window, settings.overlap))
     chosen = slice(None) if len(windows) == 1 else spread_pieces(kp.time, settings.window, settings.pieces)
     coarse = _coarse(problem, kp.frames(chosen), None)
@@ -66,6 +73,18 @@ def fit_trajectory(
         report(1.0)
         return _trajectory(problem, [solution], solution.state.q, contact)
     return _windowed(problem, kp, coarse.solution.state, windows, report)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small matrices: with several threads torch and BLAS are slower, on busy machines many times."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -108,23 +127,42 @@ def _fine(problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bo
 def _windowed(
     problem: VideoProblem, kp: Keypoints2D, shared: State, windows: list[slice], report: Callable[[float], None]
 ) -> Trajectory:
+    """Window by window with body and camera held, blended where windows overlap; unseen stretches are bridged."""
     solutions: list[Solution] = []
-    q = torch.zeros(kp.n_frames, problem.chain.nq, dtype=torch.float64)
-    contact = torch.zeros(kp.n_frames, len(problem.skeleton.contact_points), dtype=torch.float64)
-    done = 0
+    stitched = _Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.contact_points))
     for i, window in enumerate(windows):
         part = kp.frames(window)
-        solution, found = _fine(problem, part, _coarse(problem, part, shared), shared=False)
-        n = done - window.start  # frames shared with the window before
-        w = (torch.arange(n, dtype=torch.float64)[:, None] + 1) / (n + 1)
-        q[window.start : done] = blend(q[window.start : done], solution.state.q[:n], w)
-        q[done : window.stop] = solution.state.q[n:]
-        contact[window.start : done] = torch.lerp(contact[window.start : done], found[:n], w)
-        contact[done : window.stop] = found[n:]
-        done = window.stop
-        solutions.append(replace(solution, state=replace(solution.state, q=q[:0])))
+        if np.isfinite(part.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS:
+            solution, contact = _fine(problem, part, _coarse(problem, part, shared), shared=False)
+            stitched.add(window, solution.state.q, contact)
+            solutions.append(replace(solution, state=replace(solution.state, q=solution.state.q[:0])))
         report(0.3 + 0.7 * (i + 1) / len(windows))
-    return _trajectory(problem, solutions, q, contact)
+    return _trajectory(problem, solutions, *stitched.bridged(torch.as_tensor(kp.time)))
+
+
+class _Stitched:
+    """Poses and contacts of a clip, put together from windows in order of time."""
+
+    def __init__(self, T: int, nq: int, n_contacts: int):
+        self.q = torch.zeros(T, nq, dtype=torch.float64)
+        self.contact = torch.zeros(T, n_contacts, dtype=torch.float64)
+        self.filled = torch.zeros(T, dtype=torch.bool)
+
+    def add(self, window: slice, q: Tensor, contact: Tensor) -> None:
+        """Fade from what the windows before gave to this one over the frames they share."""
+        shared = slice(window.start, window.start + int(self.filled[window].sum()))
+        n = shared.stop - shared.start
+        w = (torch.arange(n, dtype=torch.float64)[:, None] + 1) / (n + 1)
+        self.q[shared] = blend(self.q[shared], q[:n], w)
+        self.contact[shared] = torch.lerp(self.contact[shared], contact[:n], w)
+        self.q[shared.stop : window.stop], self.contact[shared.stop : window.stop] = q[n:], contact[n:]
+        self.filled[window] = True
+
+    def bridged(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        """Poses and contacts; where no window saw the person, poses lead from one sighting to the next."""
+        known = self.filled
+        self.q[~known] = resample(self.q[known], time[known], time[~known])
+        return self.q, self.contact
 
 
 def first_guess(problem: VideoProblem, kp: Keypoints2D, shared: State | None) -> State:

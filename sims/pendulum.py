@@ -1,4 +1,4 @@
-"""A pendulum of one or two uniform rods, released at rest.
+"""A pendulum of one or two cylinders, released at rest.
 
 Known exactly: one link swings as sin(angle/2) = k cd(w t, k) with k = sin(angle_0/2) and w^2 = m g c / I about the
 pivot (Jacobi's elliptic functions; truth "angle"), with period 4 K(k) / w (truth "period"). Two links follow
@@ -21,6 +21,7 @@ from sims.common import EARTH, Simulation, Simulator
 from sims.run import main
 
 LENGTH, MASS = (0.6, 0.4), (1.5, 0.8)  # [m], [kg] of the rods
+RADIUS = 0.025  # [m]
 PIVOT = 1.3  # [m] above the floor
 G = -EARTH[2]
 
@@ -39,14 +40,18 @@ def pendulum(links: int) -> Skeleton:
 
 def _rod(i: int) -> Body:
     m, length = MASS[i], LENGTH[i]
-    across = m * length**2 / 12
     swing = Coordinate(name=f"swing_{i + 1}", axis=np.array([0.0, -1.0, 0.0]), range=(-1e3, 1e3))
     at = np.array([0.0, 0.0, PIVOT]) if i == 0 else np.array([0.0, 0.0, -LENGTH[i - 1]])
     return Body(
         name=f"rod_{i + 1}", parent=None if i == 0 else f"rod_{i}",
         joint=Joint(name=f"pivot_{i + 1}", kind="chain", coordinates=(swing,), translation=at),
-        mass=m, com=np.array([0.0, 0.0, -length / 2]), inertia=np.diag([across, across, 1e-4 * across]),
+        mass=m, com=np.array([0.0, 0.0, -length / 2]), inertia=np.diag([_across(i), _across(i), m * RADIUS**2 / 2]),
     )  # fmt: skip
+
+
+def _across(i: int) -> float:
+    """Moment of inertia [kg.m^2] of a solid cylinder about its centre, across its axis."""
+    return MASS[i] * (LENGTH[i] ** 2 / 12 + RADIUS**2 / 4)
 
 
 def simulate(seconds: float = 10.0, links: int = 1, degrees: float = 120.0) -> Simulation:
@@ -65,7 +70,7 @@ def closed_form(time: Array, angle: float) -> dict[str, Array | float]:
     """Angle (T, 1) [rad] and period [s] of one rod."""
     from scipy.special import ellipj, ellipk
 
-    w, k = np.sqrt(MASS[0] * G * LENGTH[0] / 2 / (MASS[0] * LENGTH[0] ** 2 / 3)), np.sin(angle / 2)
+    w, k = np.sqrt(MASS[0] * G * LENGTH[0] / 2 / (_across(0) + MASS[0] * LENGTH[0] ** 2 / 4)), np.sin(angle / 2)
     _, cn, dn, _ = ellipj(w * time, k**2)
     return {"angle": 2 * np.arcsin(k * cn / dn)[:, None], "period": float(4 * ellipk(k**2) / w)}
 
@@ -75,7 +80,7 @@ def lagrange(time: Array, angle: float) -> Array:
     from scipy.integrate import solve_ivp
 
     (m1, m2), (l1, l2) = MASS, LENGTH
-    J1, J2, K = m1 * l1**2 / 3 + m2 * l1**2, m2 * l2**2 / 3, m2 * l1 * l2 / 2
+    J1, J2, K = _across(0) + (m1 / 4 + m2) * l1**2, _across(1) + m2 * l2**2 / 4, m2 * l1 * l2 / 2
 
     def rates(t: float, y: Array) -> Array:
         a1, a2, w1, w2 = y  # angles from hanging, both against the vertical

@@ -120,20 +120,35 @@ class _Planting:
         return (w * (zmp - foot)).reshape(-1), (w[..., None] * (J_zmp - J_foot)).reshape(-1, self.n)
 
     def _points(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        motion = self.motion_at(x)
-        chain, free = motion.chain, self.free
+        """All points (F, K, 3) and their Jacobians (F, K, 3, n) by the unknowns."""
+        motion, t = self.motion_at(x), self.phase * self.motion.duration
+        chain = motion.chain
+        q = torch.vmap(motion.q)(t)
+        frames = chain.fk(q)
+        p = chain.locate(frames, self.points)
+        J = chain.point_jacobian(frames, self.points, p)  # columns of the joints are ours; the root's are not
+        J[..., :6] = self._root_columns(q, p, t)
+        spread = (J[..., self.free, None] * self.basis[:, None, None, None, :]).flatten(-2)
+        ahead, aside = _travel(motion.yaw_rate, t)  # d(place)/d(speed)
+        by_speed = torch.stack([ahead, aside, torch.zeros_like(t)], -1)[:, None, :, None].expand(*p.shape, 1)
+        return p, torch.cat([spread, by_speed], -1)
 
-        def located(unknown: Tensor, rows: Tensor, phase: Tensor) -> Tensor:
-            rows = rows.index_put((free,), unknown[:-1])
-            q = motion.placed(rows, phase * motion.duration, unknown[-1])
-            return chain.locate(chain.fk(q), self.points)
+    def _root_columns(self, q: Tensor, p: Tensor, t: Tensor) -> Tensor:
+        """d(points)/d(pelvis x, y, z, tilt) (F, K, 3, 6); list and rotation are not free: zero."""
+        yaw = self.motion.yaw_rate * t
+        c, s, o = yaw.cos(), yaw.sin(), torch.zeros_like(yaw)
+        x, y, z = torch.stack([c, s, o], -1), torch.stack([-s, c, o], -1), torch.stack([o, o, o + 1], -1)
+        # pelvis_tilt turns about the axis to the right, -y
+        tilt = torch.linalg.cross((-y)[:, None].expand_as(p), p - q[:, None, :3])
+        shifts = [v[:, None].expand_as(p) for v in (x, y, z)]
+        return torch.stack([*shifts, tilt, torch.zeros_like(p), torch.zeros_like(p)], -1)
 
-        rows = self.basis @ motion.coefficients.T
-        unknown = torch.cat([rows[:, free], motion.speed.expand(len(rows), 1)], 1)
-        p = torch.vmap(located)(unknown, rows, self.phase)
-        J = torch.vmap(torch.func.jacfwd(located))(unknown, rows, self.phase)  # (F, C, 3, n_free + 1)
-        spread = (J[..., :-1, None] * self.basis[:, None, None, None, :]).flatten(-2)
-        return p, torch.cat([spread, J[..., -1:]], -1)
+
+def _travel(yaw_rate: float, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Where someone is after t [s] at unit speed [m]."""
+    if yaw_rate == 0.0:
+        return t, torch.zeros_like(t)
+    return torch.sin(yaw_rate * t) / yaw_rate, (1 - torch.cos(yaw_rate * t)) / yaw_rate
 
 
 def _prior(motion: PeriodicMotion, sigma_shake: float) -> tuple[Tensor, Tensor]:

@@ -159,10 +159,6 @@ def _visual_model(sim: Simulation, size: tuple[int, int]) -> Any:
     spec = mujoco.MjSpec.from_string(to_mjcf(sim.skeleton))
     spec.visual.global_.offwidth, spec.visual.global_.offheight = size
     spec.visual.headlight.ambient = [0.45, 0.45, 0.45]
-    sky = mujoco.mjtTexture.mjTEXTURE_SKYBOX, mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
-    spec.add_texture(
-        name="sky", type=sky[0], builtin=sky[1], rgb1=[0.9, 0.93, 0.97], rgb2=[1, 1, 1], width=64, height=384
-    )
     if sim.gravity == (0.0, 0.0, 0.0):  # no floor in orbit
         spec.delete(next(g for g in spec.worldbody.geoms if g.name == "floor"))
     return spec.compile()

@@ -16,6 +16,8 @@ FORCE_LIMIT = 0.5  # body weights: half of the body hangs on something that is n
 MOMENT_LIMIT = 0.1  # body weights times stature: a good part of a hip's largest torque in walking
 SHARE_LIMIT = 0.1  # of the frames
 FOCAL_LIMIT = 3.0  # standard deviations of the prior
+SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
+SEAT_TIME = 1.0  # [s]
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
 
 
@@ -81,3 +83,19 @@ def length_caveat(time: Array) -> tuple[str, ...]:
     if time[-1] - time[0] < SHORTEST:
         return (f"{time[-1] - time[0]:.2f} s are too short to tell accelerations: do not trust torques",)
     return ()
+
+
+def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
+    """A warning if the hips stay as low over the feet as on a chair: seats are not modelled."""
+    if len(motion.time) < 2:
+        return ()
+    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
+    height = motion.positions[:, 0, 2] - motion.positions[:, feet, 2].min(axis=1)
+    low = height < SEAT_HEIGHT * skeleton.neutral[2]
+    seconds = float(np.sum(np.gradient(motion.time)[low]))
+    if seconds < SEAT_TIME:
+        return ()
+    return (
+        f"for {seconds:.1f} s the hips are as low as on a chair: a seat is not modelled, so if the person sits, the "
+        "forces at the feet and the torques of the legs are too large there",
+    )

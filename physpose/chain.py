@@ -66,7 +66,7 @@ class KinematicChain(nn.Module):
     def axis_scales(self, log_scales: Tensor | None = None) -> Tensor:
         """Scale factor of every body axis (*b, n_bodies, 3)."""
         s = (self.log_scales if log_scales is None else log_scales).exp()
-        s = torch.cat([s, torch.ones_like(s[..., :1])], -1)  # index -1: not scaled
+        s = torch.cat([s, s.new_ones(*s.shape[:-1], 1)], -1)  # index -1: not scaled
         return s[..., self.scale_index]
 
     def fk(self, q: Tensor, log_scales: Tensor | None = None) -> Frames:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from physpose.caveats import checked_gravity, focal_caveat, length_caveat, unexplained
+from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError
@@ -176,7 +176,7 @@ def _result(
         residual,
     )
     warnings = (*body.warnings, *seen.warnings, *length_caveat(motion.time), *focal_caveat(trajectory.camera, prior))
-    warnings += residual_warning
+    warnings += (*residual_warning, *seat_caveat(motion, trajectory.skeleton))
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from physpose.errors import InputError
-from physpose.io.camera import DEFAULT_RATIO, MEASURED, SIGMA_DEFAULT, camera_from, focal_prior
+from physpose.io.camera import DEFAULT_RATIO, MEASURED, SIGMA_DEFAULT, SIGMA_PORTRAIT, camera_from, focal_prior
 from physpose.types import Camera
 
 SIZE = (720, 1280)
@@ -18,11 +18,20 @@ SIZE = (720, 1280)
 # --- prior
 
 
-@pytest.mark.parametrize("size", [(720, 1280), (1280, 720), (2160, 3840), (640, 480)])
-def test_unknown_device_gets_a_wide_prior_that_scales_with_the_long_side(size):
+@pytest.mark.parametrize(
+    ("size", "spread"),
+    [
+        ((720, 1280), SIGMA_PORTRAIT),
+        ((1280, 720), SIGMA_DEFAULT),
+        ((2160, 3840), SIGMA_PORTRAIT),
+        ((640, 480), SIGMA_DEFAULT),
+    ],
+)
+def test_unknown_device_gets_a_wide_prior_that_scales_with_the_long_side(size, spread):
+    """An upright picture is a phone's, one that lies may be a webcam's."""
     focal, sigma, source = focal_prior(size, {})
     assert focal == pytest.approx(DEFAULT_RATIO * max(size))
-    assert sigma == SIGMA_DEFAULT
+    assert sigma == spread
     assert "does not tell its device" in source
 
 

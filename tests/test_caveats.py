@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from example_result import example_result
 
-from physpose.caveats import checked_gravity, focal_caveat, length_caveat, unexplained
+from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
+from physpose.chain import KinematicChain
 from physpose.errors import InputError
 from physpose.estimation.problem import CameraPrior
 from physpose.types import Camera
@@ -77,3 +79,16 @@ def test_gravity_that_is_not_down_is_refused(gravity):
 def test_gravity_of_moon_and_orbit_is_taken():
     np.testing.assert_array_equal(checked_gravity([0, 0, -1.62]), [0, 0, -1.62])
     np.testing.assert_array_equal(checked_gravity((0, 0, 0)), np.zeros(3))
+
+
+@pytest.mark.parametrize(("drop", "seconds", "warns"), [(0.0, 3.0, False), (0.45, 3.0, True), (0.45, 0.5, False)])
+def test_hips_that_stay_low_may_sit(drop, seconds, warns):
+    """Hips lowered by ``drop`` of standing height for ``seconds`` of a four-second clip, feet where they were."""
+    result = example_result()
+    time = np.linspace(0.0, 4.0, len(result.time))
+    standing = KinematicChain(result.skeleton).fk(torch.as_tensor(result.skeleton.neutral)).p.numpy()
+    positions = np.tile(standing, (len(time), 1, 1))
+    positions[time < seconds, 0, 2] -= drop * standing[0, 2]
+    text = seat_caveat(replace(result, time=time, positions=positions), result.skeleton)
+    assert len(text) == warns
+    assert all("seat" in t for t in text)

@@ -263,7 +263,7 @@ def test_sign_of_quaternions_does_not_matter():
 def test_too_few_frames_to_judge_cost_nothing(frames):
     time = TIME[:frames]
     problem, state = a_problem(time), perturbed(5, time)
-    term = terms(problem, state)["smoothness"]
+    term = terms(problem, state)["jerk"]
     A, gradient = normal_equations(problem, term, state)
     assert smoothness_cost(time, marching(time)) == 0
     assert not A.any()
@@ -272,7 +272,7 @@ def test_too_few_frames_to_judge_cost_nothing(frames):
 
 def test_hessian_of_smoothness_is_exact_in_steady_turning():
     problem, state = a_problem(), true_state(spinning(TIME, (6.0, -4.0, 9.0)))
-    term = terms(problem, state)["smoothness"]
+    term = terms(problem, state)["jerk"]
     A, gradient = normal_equations(problem, term, state)
     assert np.abs(gradient).max() < 1e-8
     dx, ds = random_step(state, 6, 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,7 +97,8 @@ class VideoProblem:
         found += [
             Limits(self.chain, ones[:, None] / s.limit_sigma**2, s.limit_margin),
             Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust),
-            Smoothness(time, self._smoothness_sigma(), s.smoothness_order),
+            Smoothness(time, self._spread(s.jerk_sigma), 3, "jerk"),
+            Smoothness(time, self._spread(s.acceleration_sigma), 2, "acceleration"),
             Floor(
                 self.contact_index,
                 contact,
@@ -171,8 +172,8 @@ class VideoProblem:
             self.com_index, self.mass_share, self.contact_index, support, shift, time_weight, s.balance_sigma
         )
 
-    def _smoothness_sigma(self) -> Tensor:
-        s = self.settings.jerk_sigma
+    def _spread(self, s: Mapping[str, float]) -> Tensor:
+        """One value for each velocity coordinate (nv,) from values by the start of its name."""
         values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3
         values += [next(x for key, x in s.items() if name.startswith(key)) for name in self.chain.coordinate_names]
         return torch.tensor(values, dtype=torch.float64)
@@ -255,7 +256,7 @@ class VideoProblem:
 
     def width(self, kp: Keypoints2D) -> int:
         """How many frames ahead a frame is coupled."""
-        return min(self.settings.smoothness_order, kp.n_frames - 1)
+        return min(3, kp.n_frames - 1)  # as the jerk does
 
     def no_contact(self, kp: Keypoints2D) -> Tensor:
         """Belief zero everywhere (T, C)."""
@@ -282,7 +283,7 @@ class VideoProblem:
         depth = self._depth(kp, frame_weights(torch.as_tensor(kp.time)), float(state.log_focal.exp()))
         scale = torch.tensor(self.settings.depth_sigma, dtype=torch.float64) / self.settings.start_depth_sigma
         depth = replace(depth, weight=depth.weight * scale**2, robust_scale=1e3)
-        kept = ("limits", "posture", "smoothness")
+        kept = ("limits", "posture", "jerk", "acceleration")
         terms = [depth, *(t for t in self.terms(kp, state, self.no_contact(kp)) if t.name in kept)]
         frozen = self.free(scales=False, camera=False)
         return solve(self.chain, terms, state, self.points, frozen, width=self.width(kp), max_iterations=20).state

@@ -26,7 +26,6 @@ class EstimationSettings:
     posture_robust: float = (
         12.0  # [sigma] of the whole posture vector (about 36 numbers): unusual ones are not excluded
     )
-    smoothness_order: int = 3  # 3: jerk, 2: acceleration
     # [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)]: walking people, benchmarks/fit_posture_prior.py; wrists, toes: unverified
     jerk_sigma: Mapping[str, float] = field(
         default_factory=lambda: {
@@ -47,6 +46,26 @@ class EstimationSettings:
             "elbow_flex": 75.0,
             "pro_sup": 150.0,
             "wrist": 150.0,
+        }
+    )
+    # [m/s^2 sqrt(s)], [rad/s^2 sqrt(s)]: three times walking people's, so that only the ends of a clip and gaps feel it
+    acceleration_sigma: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "pelvis_translation": 1.4,
+            "pelvis_rotation": 4.0,
+            "hip_flexion": 13.0,
+            "hip_adduction": 6.0,
+            "hip_rotation": 10.0,
+            "knee_angle": 35.0,
+            "ankle_angle": 32.0,
+            "subtalar_angle": 20.0,
+            "mtp_angle": 20.0,
+            "lumbar": 4.5,
+            "neck": 4.0,
+            "arm": 8.0,
+            "elbow_flex": 8.0,
+            "pro_sup": 20.0,
+            "wrist": 20.0,
         }
     )
     stature_sigma: float = 0.01  # of log stature where the height was given

@@ -183,12 +183,12 @@ class Posture(FrameTerm):
 
 @dataclass
 class Smoothness:
-    """White jerk (or acceleration): the temporal term (APRS eq. 27, with real time stamps and on the manifold)."""
+    """White jerk (order 3) or acceleration (order 2): temporal term (APRS eq. 27) in real time, on the manifold."""
 
     time: Tensor  # (T,) [s]
     sigma: Tensor  # (nv,) [m/s^3.sqrt(s)...]: square root of the spectral density of the highest derivative
     order: int = 3
-    name: str = "smoothness"
+    name: str = "jerk"
 
     def __post_init__(self) -> None:
         dt = self.time.diff()

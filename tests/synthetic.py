@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from physpose import conventions
 from physpose.chain import KinematicChain
 from physpose.result import FitResult
+from physpose.skeleton.mjcf import to_mjcf
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Camera, Keypoints2D
 from sims.common import Simulation
@@ -60,7 +63,7 @@ def filmed(
     rng = np.random.default_rng(seed)
     step = max(1, round(1 / (fps * (sim.time[1] - sim.time[0]))))
     keep = np.arange(0, len(sim.time), step)
-    points = KinematicChain(sim.skeleton).keypoints(torch.as_tensor(sim.q[keep]), keypoint_set).numpy()
+    points = keypoints_in_mujoco(sim.skeleton, sim.q[keep], keypoint_set)
     uv = camera.project(points) + noise * rng.standard_normal((*points.shape[:2], 2))
     confidence = np.ones(uv.shape[:2])
     names = sim.skeleton.keypoint_set(keypoint_set).names
@@ -76,6 +79,19 @@ def filmed(
         landmarks=None if landmarks is None else landmarks[None], image_size=camera.image_size, source="simulation",
     )  # fmt: skip
     return keypoints, keep
+
+
+def keypoints_in_mujoco(skeleton: Skeleton, q: Array, keypoint_set: str) -> Array:
+    """Keypoints (T, K, 3) [m], world, by MuJoCo: the estimator's own kinematics has no part in the truth."""
+    model = mujoco.MjModel.from_xml_string(to_mjcf(skeleton))
+    data = mujoco.MjData(model)
+    sites = [model.site(f"{keypoint_set}:{p.name}").id for p in skeleton.keypoint_set(keypoint_set).points]
+    points = np.empty((len(q), len(sites), 3))
+    for t, qpos in enumerate(conventions.q_to_mujoco(skeleton, q)):
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        points[t] = data.site_xpos[sites]
+    return points
 
 
 @dataclass(frozen=True)

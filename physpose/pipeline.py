@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
+from physpose.caveats import STANDARD_GRAVITY, checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError
+from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
 from physpose.estimation.problem import CameraPrior
@@ -29,6 +30,7 @@ from physpose.types import Array, Assumption, Camera, Contacts, Energy, FitStatu
 
 EARTH = (0.0, 0.0, -9.81)
 CONTACT_THRESHOLD = 0.5  # of the belief
+SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
 def fit(
@@ -131,14 +133,15 @@ def _contacts(
     gravity: Array,
 ) -> Contacts:
     skeleton = trajectory.skeleton
-    active = trajectory.contact > CONTACT_THRESHOLD
     root = model.inverse_dynamics(trajectory.q, v, a, gravity)[:, :6]
     force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
     wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
-    weight = skeleton.mass * float(np.linalg.norm(gravity))
+    weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
     points = _contact_positions(skeleton, positions, rotations)
+    active = trajectory.contact > CONTACT_THRESHOLD
+    active = with_needed_support(active, points[..., 2], force[:, 2] / weight, SUPPORT_HEIGHT)
     stature = skeleton.subject.height if skeleton.subject else 1.7
-    split = split_root_wrench(wrench, points, active, weight or skeleton.mass * 9.81, stature)
+    split = split_root_wrench(wrench, points, active, weight, stature)
     names = tuple(p.name for p in skeleton.contact_points)
     return Contacts(points=names, active=active, force=split, method=METHOD.format(mu=FRICTION))
 

@@ -1,0 +1,34 @@
+"""Contacts are where points are slow and low, and where the motion needs a floor."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from physpose.estimation.contact import contact_belief, with_needed_support
+
+
+def test_a_still_low_point_is_believed_and_a_fast_or_high_one_is_not():
+    time = torch.linspace(0, 1, 31, dtype=torch.float64)
+    p = torch.zeros(31, 3, 3, dtype=torch.float64)
+    p[:, 1, 0] = 2.0 * time  # slides at 2 m/s
+    p[:, 2, 2] = 0.3  # rests on a table
+    belief = contact_belief(p, time, 0.35, 0.06)
+    assert (belief[:, 0] > 0.9).all()
+    assert (belief[:, 1:] < 0.01).all()
+
+
+def test_one_frame_goes_by_height_alone():
+    p = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.0, 0.5]]], dtype=torch.float64)
+    belief = contact_belief(p, torch.zeros(1, dtype=torch.float64), 0.35, 0.06)
+    assert belief[0, 0] > 0.9
+    assert belief[0, 1] < 0.01
+
+
+def test_support_is_added_only_where_weight_is_carried_and_the_feet_are_low():
+    active = np.zeros((4, 3), bool)
+    active[3, 2] = True
+    height = np.array([[0.02, 0.04, 0.30], [0.02, 0.04, 0.30], [0.20, 0.25, 0.50], [0.00, 0.00, 0.00]])
+    force = np.array([1.0, 0.1, 1.0, 1.0])  # standing, flying, flying high by the picture, a contact already known
+    found = with_needed_support(active, height, force, 0.10)
+    np.testing.assert_array_equal(found, [[True, True, False], [False] * 3, [False] * 3, [False, False, True]])

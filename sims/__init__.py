@@ -1,6 +1,6 @@
 """Runnable simulations of moving bodies whose truth is known: demonstrations, and ground truth for the tests.
 
-``python -m sims.walk --picture walk.png`` and so on, from the repository's root; ``--help`` lists the options.
+``python -m sims`` lists them, from the repository's root; ``python -m sims.walk --picture walk.png`` runs one.
 """
 
 import os

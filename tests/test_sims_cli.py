@@ -29,6 +29,15 @@ def test_every_simulation_is_a_program_that_says_what_is_known():
         assert 'if __name__ == "__main__":' in text
 
 
+def test_the_list_names_every_simulation():
+    done = run("sims")
+    assert done.returncode == 0, done.stderr
+    listed = {
+        line.split()[2].removeprefix("sims.") for line in done.stdout.splitlines() if line.startswith("python -m")
+    }
+    assert listed == set(NAMES)
+
+
 def test_arrays_are_written_with_their_truth(tmp_path):
     out = tmp_path / "pendulum.npz"
     done = run("sims.pendulum", "--seconds", "0.5", "--out", str(out))

@@ -12,7 +12,7 @@ FRICTION = 0.8  # shoe on dry floor, a common upper value; slipping is not model
 CONE = np.array([[FRICTION, 0, 1], [-FRICTION, 0, 1], [0, FRICTION, 1], [0, -FRICTION, 1]]) / np.hypot(FRICTION, 1)
 SPREAD = 0.05  # weight of "share evenly" against "explain the wrench"; forces in body weights, moments over stature
 METHOD = (
-    "least squares: forces inside friction pyramids (mu = {mu}) at the foot points that are slow and low, or the lowest "
+    "least squares: forces inside friction pyramids (mu = {mu}) at foot points that are slow and low, or the lowest "
     "where the motion needs support, that best explain the root wrench of inverse dynamics, shared as evenly as that "
     "allows; double support is therefore ambiguous"
 )

@@ -301,7 +301,7 @@ def resting_posture(skeleton: Skeleton) -> Tensor:
         "elbow_flex": np.radians(30),
         "knee_angle": np.radians(15),
         "hip_flexion": np.radians(8),
-        "pro_sup": np.radians(45),
+        "pro_sup": np.radians(90),
     }
     neutral = dict(zip(skeleton.coordinate_names, skeleton.neutral[7:], strict=True))
     values = [bent.get(n.rsplit("_", 1)[0], x) for n, x in neutral.items()]

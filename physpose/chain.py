@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from physpose.errors import InputError, UnknownNameError
 from physpose.skeleton.model import Point, Skeleton
+from physpose.skeleton.validate import check_tree
 from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log
 
 
@@ -39,6 +40,7 @@ class KinematicChain(nn.Module):
 
     def __init__(self, skeleton: Skeleton, dtype: torch.dtype = torch.float64):
         super().__init__()
+        check_tree(skeleton)
         self.skeleton = skeleton
         self.nq, self.nv = skeleton.nq, skeleton.nv
         self.body_names, self.coordinate_names = skeleton.body_names, skeleton.coordinate_names

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from dynamics_trees import TREES, random_external, random_state
 
-from physpose import conventions
+from physpose import conventions, load_skeleton
 from physpose.dynamics.pinocchio_backend import PinocchioModel
-from physpose.errors import InputError
+from physpose.errors import InputError, SubjectError
 from physpose.skeleton.mjcf import save_mjcf, to_mjcf
 
 ATOL_POSE = 1e-9  # float64, rounding only
@@ -161,3 +161,21 @@ def test_file_is_written_and_its_suffix_checked(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["zoo.xml"]
     with pytest.raises(InputError, match=r"\.xml"):
         save_mjcf(TREES["zoo"], tmp_path / "zoo.txt")
+
+
+def test_a_saved_body_loads_again_by_its_name(tmp_path):
+    skeleton = load_skeleton("child", age=8, height=1.28, mass=26)
+    path = skeleton.save(tmp_path / "child.xml")
+    again = load_skeleton(path)
+    assert sorted(again.coordinate_names) == sorted(skeleton.coordinate_names)  # MuJoCo goes depth first
+    assert again.mass == pytest.approx(26, abs=1e-9)
+
+
+def test_only_what_can_be_saved_is_and_a_file_has_its_own_subject(tmp_path):
+    skeleton = load_skeleton("adult", height=1.7, mass=60)
+    with pytest.raises(InputError, match=r"\.xml"):
+        skeleton.save(tmp_path / "body.osim")
+    with pytest.raises(InputError, match="no such file"):
+        load_skeleton(tmp_path / "none.xml")
+    with pytest.raises(SubjectError, match="height"):
+        load_skeleton(skeleton.save(tmp_path / "body.xml"), height=1.8)

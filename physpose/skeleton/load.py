@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from physpose.errors import InputError
+from physpose.errors import InputError, SubjectError
 from physpose.skeleton.build import build_skeleton
 from physpose.skeleton.files import SHIPPED, read_skeleton_file
 from physpose.skeleton.model import Skeleton
@@ -22,12 +23,15 @@ def load_skeleton(
 ) -> Skeleton:
     """The skeleton of a subject, standing in ``Skeleton.neutral``.
 
-    ``name``: "adult", "child", "infant", or a path to a .yaml file of the same form. ``age`` [years], ``sex`` "f", "m"
+    ``name``: "adult", "child", "infant", a path to a .yaml file of the same form, or an MJCF file (.xml), whose body is
+    taken as it is. ``age`` [years], ``sex`` "f", "m"
     or "x" (mean of both), ``height`` [m], ``mass`` [kg]: what is given is used; what is missing is filled from growth
     tables and surveys and listed, with its source, in ``Skeleton.assumptions``; what is unusual is told in
     ``Skeleton.warnings``. Raises ``SubjectError`` for what no person has or what contradicts itself,
     ``UnknownNameError`` for an unknown name, ``InputError`` for a file that cannot be used.
     """
+    if Path(name).suffix == ".xml":
+        return _mjcf(Path(name), age=age, sex=sex, height=height, mass=mass)
     data: dict[str, Any] = read_skeleton_file(name)
     try:
         subject, assumptions, warnings = complete_subject(data, age=age, sex=sex, height=height, mass=mass)
@@ -37,3 +41,14 @@ def load_skeleton(
             raise
         # a file of the user's own may lack or misplace anything
         raise InputError(f"{name}: incomplete or misplaced entry ({type(error).__name__}: {error})") from error
+
+
+def _mjcf(path: Path, **subject: float | str | None) -> Skeleton:
+    from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
+
+    given = [name for name, value in subject.items() if value is not None]
+    if given:
+        raise SubjectError(f"{path} has its own sizes and masses; leave out {', '.join(given)}")
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    return read_mjcf(path)

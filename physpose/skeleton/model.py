@@ -6,14 +6,16 @@ joint centre (for the pelvis: midway between the anterior superior iliac spines)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from physpose.errors import UnknownNameError
+from physpose.errors import InputError, UnknownNameError
 from physpose.types import Array, Assumption
 
 JointKind = Literal["free", "ball", "chain", "fixed"]
@@ -188,6 +190,14 @@ class Skeleton:
         }
         contacts = tuple(replace(p, offset=p.offset * S[p.body]) for p in self.contact_points)
         return replace(self, bodies=bodies, keypoint_sets=sets, contact_points=contacts)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the body as MJCF (.xml) for MuJoCo; returns the path. Raises ``InputError`` for another suffix."""
+        from physpose.skeleton.mjcf import save_mjcf  # here, since that module builds on this one
+
+        if Path(path).suffix != ".xml":
+            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF)")
+        return save_mjcf(self, Path(path))
 
 
 def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:

@@ -85,7 +85,8 @@ def fit(
     prior, camera_assumption = camera_prior(camera, seen)
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
-        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage))
+        magnitude = float(np.linalg.norm(g))
+        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion = motion_with_dynamics(trajectory, seen.keypoints.time, g)
     return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds)

@@ -248,3 +248,12 @@ def test_progress_rises_to_one():
     fit_trajectory(CHILD, kp, KNOWN, True, None, seen_fractions.append)
     assert seen_fractions == sorted(seen_fractions)
     assert seen_fractions[-1] == 1.0
+
+
+def test_without_gravity_there_is_no_floor():
+    """The same marching, in orbit: nothing is touched, and nothing pulls the feet to z = 0."""
+    kp, _ = clip(8)
+    floating = fit_trajectory(CHILD, kp, KNOWN, height_known=True, gravity=0.0)
+    assert not floating.contact.any()
+    assert not {"floor", "balance"} & set(floating.term_costs)
+    assert {"floor", "balance"} <= set(fitted(kp).term_costs)

@@ -64,9 +64,10 @@ class VideoProblem:
         camera: CameraPrior,
         height_known: bool,
         settings: EstimationSettings | None = None,
+        gravity: float = EARTH_GRAVITY,
     ):
         self.chain, self.kp, self.camera = chain, kp, camera
-        self.settings = settings or EstimationSettings()
+        self.settings, self.gravity = settings or EstimationSettings(), gravity
         self.skeleton = chain.skeleton
         self.set: KeypointSet = self.skeleton.keypoint_set(kp.keypoint_set)
         heavy = [b for b in self.skeleton.bodies if b.mass > HEAVY * self.skeleton.mass]
@@ -99,17 +100,12 @@ class VideoProblem:
             Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust),
             Smoothness(time, self._spread(s.jerk_sigma), 3, "jerk"),
             Smoothness(time, self._spread(s.acceleration_sigma), 2, "acceleration"),
-            Floor(
-                self.contact_index,
-                contact,
-                time,
-                (rate / s.contact_time_constant).clamp(max=1.0),
-                s.sigma_floor,
-                s.sigma_slip,
-            ),
-            self._balance(state, time, contact, rate),
             self._shared_prior(),
         ]
+        if self.gravity > 0:  # without weight there is no floor to stand on
+            floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
+            found.append(Floor(self.contact_index, contact, time, floor_rate, s.sigma_floor, s.sigma_slip))
+            found.append(self._balance(state, time, contact, rate))
         return found
 
     def _reprojection(self, kp: Keypoints2D, rate: Tensor, state: State) -> Reprojection:
@@ -166,7 +162,7 @@ class VideoProblem:
         if len(time) > 2:
             velocity = torch.gradient(com[:, :2], spacing=(time,), dim=0)[0]
             acceleration = torch.gradient(velocity, spacing=(time,), dim=0)[0]
-            shift = -(com[:, 2:] - feet[:, 2:]) / EARTH_GRAVITY * acceleration
+            shift = -(com[:, 2:] - feet[:, 2:]) / self.gravity * acceleration
         time_weight = (rate / s.balance_correlation_time).clamp(max=1.0) * carried
         return Balance(
             self.com_index, self.mass_share, self.contact_index, support, shift, time_weight, s.balance_sigma
@@ -264,6 +260,8 @@ class VideoProblem:
 
     def contacts_of(self, state: State, time: Array, max_height: float | None = None) -> Tensor:
         """Belief in contact (T, C) for a state."""
+        if self.gravity == 0:
+            return state.q.new_zeros(len(state.q), len(self.skeleton.contact_points))
         max_height = self.settings.contact_height if max_height is None else max_height
         points = Kinematics(self.chain, state, self.points, jacobians=False).points[:, self.contact_index]
         return contact_belief(points, torch.as_tensor(time), self.settings.contact_speed, max_height)

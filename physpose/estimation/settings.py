@@ -9,23 +9,31 @@ from math import radians
 
 @dataclass(frozen=True, kw_only=True)
 class EstimationSettings:
-    """Standard deviations and schedule of the fit. None is chosen on the clips that the benchmarks score."""
+    """Standard deviations and schedule of the fit.
 
-    keypoint_correlation_time: float = 0.2  # [s] a detector repeats its error for about so long
+    What follows from data follows from Pose2Sim's four-camera demo (the detector against its triangulation: depth,
+    correlation times, spread of attitude), and from motion capture (posture, jerk, acceleration). The rest is
+    judgement. None was chosen on the clips that benchmarks/video_accuracy.py scores.
+    """
+
+    # the detector
+    keypoint_correlation_time: float = 0.2  # [s] it repeats its error for about so long
     confidence_power: float = 2.0  # weight = confidence ** power
     reprojection_robust: float = 2.5  # [sigma] Cauchy scale
-    depth_sigma: tuple[float, float, float] = (1.0, 1.0, 0.10)  # [m] detector's 3D bone vectors, camera x, y, z
+    depth_sigma: tuple[float, float, float] = (1.0, 1.0, 0.10)  # [m] its 3D bone vectors, camera x, y, z
     start_depth_sigma: float = 0.03  # [m] on all axes, for the first guess alone
-    depth_robust: float = 2.0
+    depth_robust: float = 2.0  # [sigma]
+
+    # the body
     limit_sigma: float = radians(1.0)  # outside the soft range
     limit_margin: float = radians(2.0)  # the barrier starts so far inside
     posture_correlation_time: float = 0.5  # [s] a posture says as much as its neighbours
-    attitude_spread: float = (
-        2.0  # the prior's spread of the pelvis' attitude is so much wider: who leans, leans throughout
-    )
-    posture_robust: float = (
-        12.0  # [sigma] of the whole posture vector (about 36 numbers): unusual ones are not excluded
-    )
+    posture_robust: float = 12.0  # [sigma] of the whole posture vector, about 36 numbers: unusual ones stay possible
+    attitude_spread: float = 2.0  # widens the prior's pelvis attitude: who leans, leans throughout a clip
+    stature_sigma: float = 0.01  # of log stature where the height was given
+    unknown_stature_sigma: float = 0.04
+
+    # the motion
     # [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)]: walking people, benchmarks/fit_posture_prior.py; wrists, toes: unverified
     jerk_sigma: Mapping[str, float] = field(
         default_factory=lambda: {
@@ -68,23 +76,20 @@ class EstimationSettings:
             "wrist": 20.0,
         }
     )
-    stature_sigma: float = 0.01  # of log stature where the height was given
-    unknown_stature_sigma: float = 0.04
+
+    # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
-    camera_tilt_sigma: tuple[float, float] = (
-        radians(10.0),
-        radians(2.0),
-    )  # pitch, roll; a roll of 2 degrees shows, tails are heavy
+    camera_tilt_sigma: tuple[float, float] = (radians(10.0), radians(2.0))  # pitch, roll; with heavy tails
     contact_speed: float = 0.35  # [m/s] a foot point slower than this may be in contact
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time
     sigma_floor: float = 0.015  # [m]
     sigma_slip: float = 0.10  # [m/s]
-    balance_sigma: float = (
-        0.04  # [m] of the zero-moment point about the middle of the support: a third of a foot's length
-    )
+    balance_sigma: float = 0.04  # [m] zero-moment point about the middle of the support: a third of a foot
     balance_correlation_time: float = 0.5  # [s] about a step
-    standing_height: float = 0.85  # pelvis height over the feet against standing, above which the feet carry the body
+    standing_height: float = 0.85  # pelvis over feet against standing, above which the feet carry the body
+
+    # the schedule
     coarse_rate: float = 15.0  # [1/s] frame rate of the first passes
     window: float = 30.0  # [s] longest piece solved at once
     overlap: float = 1.0  # [s] of neighbouring windows

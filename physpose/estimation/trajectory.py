@@ -19,7 +19,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation import initialise
 from physpose.estimation.facing import most_likely_path
-from physpose.estimation.problem import CameraPrior, VideoProblem
+from physpose.estimation.problem import EARTH_GRAVITY, CameraPrior, VideoProblem
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import State, blend, resample
@@ -52,13 +52,14 @@ def fit_trajectory(
     height_known: bool,
     settings: EstimationSettings | None = None,
     on_progress: Callable[[float], None] | None = None,
+    gravity: float = EARTH_GRAVITY,
 ) -> Trajectory:
     """The most probable motion of ``skeleton`` behind one person's keypoints (P = 1).
 
-    ``on_progress`` receives the fraction done.
+    ``gravity`` [m/s^2] is a magnitude; at zero there is no floor. ``on_progress`` receives the fraction done.
     """
     with one_thread():
-        problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings)
+        problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings, gravity)
         return _fit(problem, kp, on_progress or (lambda fraction: None))
 
 

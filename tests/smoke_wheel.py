@@ -33,6 +33,24 @@ def check_the_skeletons_are_inside() -> None:
     assert "knee_angle_r" in girl.coordinate_names
 
 
+def check_a_fit_runs_and_is_saved() -> None:
+    """Five frames of somebody who stands, from keypoints: needs all data files, and no extra."""
+    import numpy as np
+    import torch
+
+    from physpose.types import Camera
+
+    skeleton = physpose.load_skeleton("adult", height=1.75, mass=70.0)
+    points = physpose.KinematicChain(skeleton).keypoints(torch.as_tensor(skeleton.neutral), "coco17").numpy()
+    camera = Camera(image_size=(720, 1280), focal=950.0, principal_point=(360.0, 640.0), t=np.array([0.0, 1.2, 4.0]))
+    uv = np.tile(camera.project(points), (5, 1, 1))
+    result = physpose.fit(uv, skeleton, keypoint_set="coco17", fps=30.0, image_size=(720, 1280))
+    assert result.q.shape == (5, skeleton.nq)
+    assert np.isfinite(result.tau).all()
+    files = result.save("standing")
+    assert all(path.is_file() for path in files.values())
+
+
 def check_the_chain_computes() -> None:
     import torch
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -150,6 +150,7 @@ def all_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Co
     """Everyone who is installed."""
     yield from pinocchio_contestants(skeleton, x, threads)
     yield mujoco_contestant(skeleton, x)
+    yield autograd_overhead(skeleton, x)
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:
         for engine in ("auto", "torch", "pinocchio", "warp"):
@@ -184,6 +185,33 @@ def our_contestant(skeleton: Skeleton, x: Samples, engine: str, dtype: torch.dty
         finish()
 
     return Contestant(f"physpose, {engine}, {device}", str(dtype).removeprefix("torch."), forward, both)
+
+
+class Nothing(torch.autograd.Function):
+    """As many arguments as inverse dynamics takes, and no work."""
+
+    @staticmethod
+    def forward(ctx: Any, chain: object, engine: object, *tensors: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(*tensors)
+        return torch.empty_like(tensors[1])
+
+    @staticmethod
+    def backward(ctx: Any, u: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        q, v, a, *_ = ctx.saved_tensors
+        return None, None, q, v, a, *[None] * 6
+
+
+def autograd_overhead(skeleton: Skeleton, x: Samples) -> Contestant:
+    """What PyTorch itself takes to call a function of ours and its backward, whatever they do."""
+    chain = KinematicChain(skeleton)
+    q, v, a, u = (torch.tensor(y) for y in x)
+    leaves = [y.clone().requires_grad_() for y in (q, v, a)]
+    rest = (torch.zeros(3, dtype=q.dtype), None, *dynamics.body_parameters(chain))
+
+    def forward() -> torch.Tensor:
+        return Nothing.apply(chain, None, *leaves, *rest)
+
+    return Contestant("autograd overhead", "float64", forward, lambda: torch.autograd.grad(forward(), leaves, u))
 
 
 def pinocchio_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Contestant]:

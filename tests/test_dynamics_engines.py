@@ -76,6 +76,16 @@ def test_one_sample_a_thread_as_on_a_gpu(monkeypatch, dtype, rtol):
 
 
 @needs_warp
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_angles_of_many_turns_keep_their_precision(dtype, rtol):
+    q, v, a = (torch.tensor(x, dtype=dtype) for x in random_state(3, TREE, 20))
+    q[:, 7:] += torch.logspace(0, 9, 20, dtype=dtype)[:, None]
+    chain = KinematicChain(TREE, dtype)
+    expected, value = (dynamics.rnea(chain, q, v, a, engine=engine) for engine in ("torch", "warp"))
+    assert float(((value - expected).abs().amax(-1) / expected.abs().amax(-1)).max()) < rtol
+
+
+@needs_warp
 def test_several_threads_share_a_batch(monkeypatch):
     expected = torques_and_gradient(torch.float64, "warp", 50)
     monkeypatch.setattr(engine_warp, "SAMPLES_PER_THREAD", 10)

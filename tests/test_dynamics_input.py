@@ -23,9 +23,16 @@ def chain():
     return KinematicChain(TREE)
 
 
+def states(samples):
+    return [torch.tensor(x) for x in random_state(0, TREE, samples)]
+
+
 @pytest.fixture
 def state():
-    return [torch.tensor(x) for x in random_state(0, TREE, 4)]
+    return states(4)
+
+
+few_and_many = pytest.mark.parametrize("samples", [4, 9])  # few are looked at by other code
 
 
 @pytest.mark.parametrize("i", [0, 1, 2])
@@ -38,18 +45,20 @@ def test_wrong_shapes_name_the_argument(chain, state, i):
         dynamics.rnea(chain, *fewer)
 
 
-def test_nan_names_joint_and_sample(chain, state):
-    q, v, a = state
+@few_and_many
+def test_nan_names_joint_and_sample(chain, samples):
+    q, v, a = states(samples)
     q[2, chain.nq - 1] = torch.nan
     with pytest.raises(InputError, match=rf"q is nan at sample \(2,\), {TREE.coordinate_names[-1]}"):
         dynamics.rnea(chain, q, v, a)
     v[3, 4] = torch.inf
     with pytest.raises(InputError, match=r"v is inf at sample \(3,\), base_joint\.wy"):
-        dynamics.rnea(chain, state[0].nan_to_num(), v, a)
+        dynamics.rnea(chain, q.nan_to_num(), v, a)
 
 
-def test_unnormalised_quaternion_names_its_joint(chain, state):
-    q, v, a = state
+@few_and_many
+def test_unnormalised_quaternion_names_its_joint(chain, samples):
+    q, v, a = states(samples)
     q[1, 7:11] *= 2  # the ball joint after the root
     with pytest.raises(InputError, match=r"a_joint at sample \(1,\) has length 2"):
         dynamics.rnea(chain, q, v, a)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.dynamics.pinocchio_backend import GRAVITY
 from physpose.dynamics.tree import tree_of
 from physpose.errors import InputError, UnknownNameError
 
+FEW = 4  # samples up to which each call counts, more than the arithmetic
 UNIT_TOLERANCE = 1e-3  # on the length of a quaternion: a drift of rounding passes, a wrong slice does not
 
 Gravity = Tensor | Sequence[float]
@@ -21,11 +23,32 @@ External = Mapping[str, Tensor] | Tensor | None
 
 def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
     """q (*b, nq), and v, a, tau... (*b, nv): shapes, dtype, device, numbers, unit quaternions."""
-    _check_shape(chain, "q", q, chain.nq, q.shape[:-1])
+    _check_shape(chain, "q", q, (*q.shape[:-1], chain.nq))
+    of_rates = (*q.shape[:-1], chain.nv)
     for name, x in rates.items():
-        _check_shape(chain, name, x, chain.nv, q.shape[:-1])
+        _check_shape(chain, name, x, of_rates)
+    if not _few_and_sound(chain, q, *rates.values()):
+        _check_values(chain, q, **rates)
+
+
+def _few_and_sound(chain: KinematicChain, q: Tensor, *rates: Tensor) -> bool:
+    """Are these few samples on the CPU, all finite, with unit quaternions? By Python's floats, quicker than torch."""
+    if q.device.type != "cpu" or not 0 < q.numel() <= FEW * chain.nq:
+        return False
+    numbers, *rest = [x.detach().flatten().tolist() for x in (q, *rates)]
+    # a sum is finite only where all of it is
+    if not math.isfinite(sum(numbers) + sum(map(sum, rest))):
+        return False
+    for k in tree_of(chain).quaternions.values():
+        for i in range(k, len(numbers), chain.nq):
+            if not abs(math.hypot(*numbers[i : i + 4]) - 1) <= UNIT_TOLERANCE:
+                return False
+    return True
+
+
+def _check_values(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
     q, rates = q.detach(), {name: x.detach() for name, x in rates.items()}
-    # one number to look at, because at one sample each operation counts; the rare rest comes after
+    # one number to look at; the rare rest comes after
     if not math.isfinite(torch.cat([q, *rates.values()], -1).sum().item()):
         for name, x in {"q": q, **rates}.items():
             _raise_if_not_finite(name, x, q_names(chain) if name == "q" else v_names(chain))
@@ -38,6 +61,8 @@ def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
 def check_gravity(chain: KinematicChain, gravity: Gravity, batch: torch.Size) -> Tensor:
     """Gravity as a tensor (3,) or (*b, 3) [m/s^2], world frame."""
     like = chain.axis
+    if gravity is GRAVITY:
+        return _constant(GRAVITY, like.dtype, like.device)
     g = gravity if isinstance(gravity, Tensor) else _constant(_numbers(gravity), like.dtype, like.device)
     if g.shape != (3,) and g.shape != (*batch, 3):
         raise InputError(f"gravity has shape {tuple(g.shape)}; (3,) or {(*batch, 3)} needed, in m/s^2, world frame")
@@ -96,9 +121,9 @@ def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
     return names
 
 
-def _check_shape(chain: KinematicChain, name: str, x: Tensor, n: int, batch: torch.Size) -> None:
-    if x.shape[-1:] != (n,) or x.shape[:-1] != batch:
-        raise InputError(f"{name} has shape {tuple(x.shape)}; {chain.skeleton.name} needs {(*batch, n)}")
+def _check_shape(chain: KinematicChain, name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    if x.shape != shape:
+        raise InputError(f"{name} has shape {tuple(x.shape)}; {chain.skeleton.name} needs {shape}")
     _check_kind(chain, name, x)
 
 

@@ -14,7 +14,6 @@ from physpose.dynamics.cache import per_chain
 from physpose.dynamics.gradients import Arguments, Gradients
 from physpose.dynamics.parameters import BodyParameters, with_parameters
 from physpose.dynamics.pinocchio_backend import PinocchioModel
-from physpose.dynamics.tree import tree_of
 from physpose.types import Array
 
 _one_at_a_time = Lock()  # a Pinocchio model has one gravity and one set of buffers
@@ -38,41 +37,42 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
     return torch.from_numpy(tau)
 
 
-def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_parameters: bool) -> Gradients:
+def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv), from the derivatives of rnea (Carpentier & Mansard 2018)."""
+    import pinocchio as pin
+
     assert not by_parameters
     model, B = _model(chain, x.parameters), len(u)
-    q_bar, v_bar, a_bar, gravity_bar = (np.empty((B, n)) for n in (chain.nq, chain.nv, chain.nv, 3))
+    q_bar, v_bar, a_bar = (np.empty((B, n)) for n in (chain.nq, chain.nv, chain.nv))
+    gravity_bar = np.empty((B, 3)) if by_gravity else None
     external_bar = None if x.external is None else np.empty(x.external.shape)
-    u_all, as_tensor = u.numpy()[:, model.v_columns], torch.from_numpy
+    u_all, q_all = u.numpy()[:, model.v_columns], x.q.numpy()[:, model.q_columns]
     with _one_at_a_time:
         for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
-            bars = _sample_vjp(model, q, v, a, wrenches, u_all[t])
-            q_bar[t, model.q_columns], v_bar[t, model.v_columns], a_bar[t, model.v_columns], gravity_bar[t] = bars[:4]
-            if external_bar is not None:
-                external_bar[t] = bars[4]
-    for k in tree_of(chain).quaternions.values():
-        # it was brought to unit length first; the gradient is tangent to the sphere, so only its size changes
-        q_bar[:, k : k + 4] /= np.linalg.norm(x.q.numpy()[:, k : k + 4], axis=-1, keepdims=True)
-    by_external = None if external_bar is None else as_tensor(external_bar)
-    return Gradients(as_tensor(q_bar), as_tensor(v_bar), as_tensor(a_bar), as_tensor(gravity_bar), by_external, None)
+            tangent, by_v, by_a = _motion_vjp(model, q, v, a, wrenches, u_all[t])
+            v_bar[t, model.v_columns], a_bar[t, model.v_columns] = by_v, by_a
+            if gravity_bar is not None:
+                # tau = ... - sum m J_com^T g
+                J_com = pin.jacobianCenterOfMass(model.model, model.data, q)
+                gravity_bar[t] = -model.skeleton.mass * (J_com @ u_all[t])
+            if wrenches is not None and external_bar is not None:
+                external_bar[t], turn = _external_vjp(model, q, wrenches, u_all[t])
+                tangent = tangent + turn
+            q_bar[t, model.q_columns] = to_q_gradient(model, q_all[t], tangent)
+    gravity, external = (None if bar is None else torch.from_numpy(bar) for bar in (gravity_bar, external_bar))
+    motion = torch.from_numpy(q_bar), torch.from_numpy(v_bar), torch.from_numpy(a_bar)
+    return Gradients(*motion, gravity, external, None)
 
 
-def _sample_vjp(
+def _motion_vjp(
     model: PinocchioModel, q: Array, v: Array, a: Array, wrenches: dict[str, Array] | None, u: Array
-) -> tuple[Array, Array, Array, Array, Array | None]:
+) -> tuple[Array, Array, Array]:
+    """Gradients (nv) by motions dv of q + dv, by v and by a."""
     import pinocchio as pin
 
     forces = () if wrenches is None else (model.joint_wrenches(q, wrenches),)
     dq, dv, M = pin.computeRNEADerivatives(model.model, model.data, q, v, a, *forces)
-    tangent, v_bar, a_bar = u @ dq, u @ dv, M @ u
-    # tau = ... - sum m J_com^T g
-    gravity_bar = -model.skeleton.mass * (pin.jacobianCenterOfMass(model.model, model.data, q) @ u)
-    external_bar = None
-    if wrenches is not None:
-        external_bar, turn = _external_vjp(model, q, wrenches, u)
-        tangent = tangent + turn
-    return to_q_gradient(model, q, tangent), v_bar, a_bar, gravity_bar, external_bar
+    return u @ dq, u @ dv, M @ u
 
 
 def _external_vjp(model: PinocchioModel, q: Array, wrenches: dict[str, Array], u: Array) -> tuple[Array, Array]:
@@ -93,8 +93,8 @@ def _external_vjp(model: PinocchioModel, q: Array, wrenches: dict[str, Array], u
 def to_q_gradient(model: PinocchioModel, q: Array, tangent: Array) -> Array:
     """Gradient by q (nq), tangent to the sphere at quaternions, from that (nv) by motions dv of q + dv.
 
-    dquat = quat * (w, 0) / 2: its columns are orthogonal, of length 1/2, so the gradient is 2 quat * (w_bar, 0).
-    Scalars, because arrays of three cost more than Pinocchio's derivatives.
+    dquat = quat * (w, 0) / 2: its columns are orthogonal, of length |quat| / 2, so the gradient is
+    2 quat * (w_bar, 0) / |quat|^2. Scalars, because arrays of three cost more than Pinocchio's derivatives.
     """
     import pinocchio as pin
 
@@ -104,11 +104,12 @@ def to_q_gradient(model: PinocchioModel, q: Array, tangent: Array) -> Array:
     for k, j, free in model.quaternions:
         x, y, z, w = q[k : k + 4].tolist()
         a, b, c = tangent[j : j + 3].tolist()
-        vector = 2 * (w * a + y * c - z * b), 2 * (w * b + z * a - x * c), 2 * (w * c + x * b - y * a)
-        grad[k : k + 4] = *vector, -2 * (x * a + y * b + z * c)
+        s = 2 / (x * x + y * y + z * z + w * w)
+        vector = s * (w * a + y * c - z * b), s * (w * b + z * a - x * c), s * (w * c + x * b - y * a)
+        grad[k : k + 4] = *vector, -s * (x * a + y * b + z * c)
         if free:
             # the position moves by R dv
-            grad[k - 3 : k] = pin.Quaternion(w, x, y, z).toRotationMatrix() @ tangent[j - 3 : j]
+            grad[k - 3 : k] = pin.Quaternion(w, x, y, z).normalized().toRotationMatrix() @ tangent[j - 3 : j]
     return grad
 
 

@@ -24,6 +24,7 @@ from physpose.spatial import skew
 SOURCE = Path(__file__).with_name("newton_euler.h")
 LANES = {torch.float64: 8, torch.float32: 16}  # of a 512-bit register; half as wide ones take two
 SAMPLES_PER_THREAD = 512  # at least: fewer take less time than starting a thread
+LARGEST_ANGLE = 1e5  # [rad] that the kernel's sine and cosine take at full precision
 REALS = {torch.float64: "double", torch.float32: "float"}
 
 
@@ -34,6 +35,7 @@ POINTERS = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=1)
 def available() -> bool:
     """Is Warp installed."""
     from importlib.util import find_spec
@@ -53,11 +55,12 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
     return tau
 
 
-def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_parameters: bool) -> Gradients:
+def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv); those by the body's parameters only where asked for."""
     tree, B = tree_of(chain), len(x.q)
     L = len(tree.kind)
     shapes: dict[str, tuple[int, ...]] = {}
+    # the kernel always writes that by gravity
     shapes |= {"q_bar": tuple(x.q.shape), "v_bar": (B, tree.nv), "a_bar": (B, tree.nv), "gravity_bar": (B, 3)}
     shapes |= {"external_bar": (B, L, 6)} if x.external is not None else {}
     shapes |= {"parameter_bar": (B, L, 13)} if by_parameters else {}
@@ -65,7 +68,8 @@ def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_parameters: bool) -> 
     _launch(tree, True, {**_inputs(chain, x), "u_in": u.contiguous(), **bars})
     external_bar = bars["external_bar"][:, tree.body_link.tolist()] if x.external is not None else None
     by_body = _to_bodies(tree, x.parameters, bars["parameter_bar"].sum(0)) if by_parameters else None
-    return Gradients(bars["q_bar"], bars["v_bar"], bars["a_bar"], bars["gravity_bar"], external_bar, by_body)
+    gravity_bar = bars["gravity_bar"] if by_gravity else None
+    return Gradients(bars["q_bar"], bars["v_bar"], bars["a_bar"], gravity_bar, external_bar, by_body)
 
 
 def _to_bodies(tree: Tree, parameters: BodyParameters, bar: Tensor) -> BodyParameters:
@@ -119,12 +123,29 @@ def link_origins(tree: Tree, parameters: BodyParameters) -> Tensor:
 
 def _inputs(chain: KinematicChain, x: Arguments) -> dict[str, Tensor]:
     table, parameters = _constants(chain, x.parameters)
-    arrays = {"table": table, "parameters": parameters, "q": x.q, "v_in": x.v, "a_in": x.a, "gravity": x.gravity}
     tree = tree_of(chain)
+    arrays = {
+        "table": table,
+        "parameters": parameters,
+        "q": _turned_back(tree, x.q),
+        "v_in": x.v,
+        "a_in": x.a,
+        "gravity": x.gravity,
+    }
     if x.external is not None:
         arrays["external"] = x.q.new_zeros(len(x.q), len(tree.kind), 6)
         arrays["external"][:, tree.body_link.tolist()] = x.external
     return {name: array.detach().contiguous() for name, array in arrays.items()}
+
+
+def _turned_back(tree: Tree, q: Tensor) -> Tensor:
+    """q (B, nq), hinge angles beyond what the kernel takes brought within half a turn, in float64."""
+    if not q.numel() or torch.linalg.vector_norm(q.detach(), float("inf")).item() <= LARGEST_ANGLE:
+        return q
+    hinges = torch.as_tensor(tree.q[tree.kind == HINGE], device=q.device)
+    angles = q.detach()[:, hinges].double()
+    # not the remainder by 2 pi, whose own rounding counts after many turns
+    return q.detach().index_copy(1, hinges, torch.atan2(angles.sin(), angles.cos()).to(q.dtype))
 
 
 def _launch(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:

@@ -10,37 +10,40 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.dynamics import engine_pinocchio, engine_torch, engine_warp
+from physpose.dynamics.checks import FEW
 from physpose.dynamics.gradients import Arguments, Gradients
 from physpose.dynamics.parameters import BodyParameters
 from physpose.errors import InputError, UnknownNameError
 
 ENGINES = ("auto", "torch", "pinocchio", "warp")
-FEW = 4  # samples up to which Pinocchio's loop costs less than starting a kernel
 
 
 def inverse_dynamics(chain: KinematicChain, x: Arguments, engine: str = "auto") -> Tensor:
     """tau (*b, nv) by the engine asked for; arguments checked before, with any leading batch shape."""
     batch = x.q.shape[:-1]
     x = _flat(x, len(batch))
-    name = choose(x) if engine == "auto" else engine
+    name = choose(x) if engine == "auto" else _checked(engine, x)
     if name == "torch":
-        return engine_torch.forward(chain, x).reshape(*batch, chain.nv)
-    tensors, compiled = x.tensors, _compiled(name, x)
-    differentiate = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in tensors)
-    tau = _Rnea.apply(chain, compiled, *tensors) if differentiate else compiled.forward(chain, x)
-    return tau.reshape(*batch, chain.nv)
+        tau = engine_torch.forward(chain, x)
+    else:
+        tensors, compiled = x.tensors, engine_pinocchio if name == "pinocchio" else engine_warp
+        differentiate = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in tensors)
+        tau = _Rnea.apply(chain, compiled, *tensors) if differentiate else compiled.forward(chain, x)
+    return tau if len(batch) == 1 else tau.reshape(*batch, chain.nv)
 
 
 def choose(x: Arguments) -> str:
     """The engine that measured fastest for such arguments (benchmarks/dynamics.py)."""
     pinocchio = engine_pinocchio.applies(x, _by_parameters(x))
-    if engine_warp.applies(x) and engine_warp.available() and not (pinocchio and len(x.q) <= FEW):
+    if pinocchio and len(x.q) <= FEW:
+        return "pinocchio"  # its loop costs less than starting a kernel
+    if engine_warp.applies(x) and engine_warp.available():
         return "warp"
     return "pinocchio" if pinocchio else "torch"
 
 
-def _compiled(name: str, x: Arguments) -> ModuleType:
-    """The engine's module, if it can take these arguments."""
+def _checked(name: str, x: Arguments) -> str:
+    """The engine asked for, if it can take these arguments."""
     if name not in ENGINES:
         raise UnknownNameError("engine", name, ENGINES)
     given = f"{x.q.dtype} on {x.q.device}" + (", a body per sample" if x.parameters.batched else "")
@@ -51,7 +54,7 @@ def _compiled(name: str, x: Arguments) -> ModuleType:
         raise InputError(
             f"engine 'warp' needs float32 or float64 and one body for all samples; given {given}; use 'torch'"
         )
-    return engine_pinocchio if name == "pinocchio" else engine_warp
+    return name
 
 
 class _Rnea(torch.autograd.Function):
@@ -68,8 +71,9 @@ class _Rnea(torch.autograd.Function):
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():
             return None, None, *_differentiable_vjp(ctx.chain, tensors, needed, u)
-        gradients = ctx.engine.vjp(ctx.chain, Arguments.of(tensors), u.contiguous(), any(needed[5:]))
-        return None, None, *_as_arguments(Arguments.of(tensors), gradients)
+        x = Arguments.of(tensors)
+        gradients = ctx.engine.vjp(ctx.chain, x, u.contiguous(), by_gravity=needed[3], by_parameters=any(needed[5:]))
+        return None, None, *_as_arguments(x, gradients)
 
 
 def _differentiable_vjp(
@@ -85,7 +89,7 @@ def _differentiable_vjp(
 
 
 def _as_arguments(x: Arguments, g: Gradients) -> tuple[Tensor | None, ...]:
-    by_gravity = g.gravity if x.gravity.ndim == 2 else g.gravity.sum(0)
+    by_gravity = g.gravity if g.gravity is None or x.gravity.ndim == 2 else g.gravity.sum(0)
     by_parameters = g.parameters if g.parameters is not None else (None,) * len(x.parameters)
     return g.q, g.v, g.a, by_gravity, g.external, *by_parameters
 

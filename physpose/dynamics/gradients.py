@@ -32,11 +32,11 @@ class Arguments(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradients of sum(u tau), u (B, nv)."""
+    """Gradients of sum(u tau), u (B, nv); None where not asked for."""
 
     q: Tensor  # (B, nq), tangent to the sphere at quaternions
     v: Tensor  # (B, nv)
     a: Tensor  # (B, nv)
-    gravity: Tensor  # (B, 3)
+    gravity: Tensor | None  # (B, 3)
     external: Tensor | None  # (B, n_bodies, 6)
     parameters: BodyParameters | None  # summed over the samples

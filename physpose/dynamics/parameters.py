@@ -25,11 +25,12 @@ class BodyParameters(NamedTuple):
 
     @property
     def batched(self) -> bool:
-        return any(x.ndim > n for x, n in zip(self, (1, 2, 3, 2), strict=True))
+        return self.mass.ndim > 1 or self.com.ndim > 2 or self.inertia.ndim > 3 or self.translation.ndim > 2
 
     @property
     def requires_grad(self) -> bool:
-        return any(x.requires_grad for x in self)
+        mass, com, inertia, translation = self
+        return mass.requires_grad or com.requires_grad or inertia.requires_grad or translation.requires_grad
 
 
 def current_parameters(chain: KinematicChain) -> BodyParameters:

@@ -66,10 +66,12 @@ def _single_axis(coordinate: Coordinate) -> Any:
     return getattr(pin, f"JointModelP{letter}")() if aligned else pin.JointModelPrismaticUnaligned(axis)
 
 
-def _columns(skeleton: Skeleton, sizes: list[int]) -> NDArray[np.intp]:
-    """Columns of q or v in depth-first order of the bodies."""
-    first = np.cumsum([0, *sizes])
-    return np.concatenate([np.arange(first[i], first[i + 1]) for i in depth_first(skeleton)]).astype(np.intp)
+def _columns(skeleton: Skeleton, sizes: list[int]) -> NDArray[np.intp] | slice:
+    """Columns of q or v in depth-first order of the bodies; all as they are, without a copy, where they are so."""
+    first, order = np.cumsum([0, *sizes]), depth_first(skeleton)
+    if list(order) == sorted(order):
+        return slice(None)
+    return np.concatenate([np.arange(first[i], first[i + 1]) for i in order]).astype(np.intp)
 
 
 class PinocchioModel:
@@ -93,10 +95,10 @@ class PinocchioModel:
         return [(q + 3, v + 3, True) if nq == 7 else (q, v, False) for q, v, nq in joints]
 
     @cached_property
-    def single_axis_columns(self) -> tuple[list[int], list[int]]:
+    def single_axis_columns(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Columns in q and in v of hinges and slides, in Pinocchio's order."""
         single = [j for j in self.model.joints if j.nq == 1]
-        return [j.idx_q for j in single], [j.idx_v for j in single]
+        return np.array([j.idx_q for j in single], np.intp), np.array([j.idx_v for j in single], np.intp)
 
     @cached_property
     def frame_ids(self) -> dict[str, int]:
@@ -241,10 +243,10 @@ class PinocchioModel:
         """q (T, nq) and the rest (T, nv), checked, in Pinocchio's order of columns."""
         out, T = [], len(np.asarray(next(iter(given.values()))))
         for name, x in given.items():
-            columns = self.q_columns if name == "q" else self.v_columns
+            n, columns = (self.model.nq, self.q_columns) if name == "q" else (self.model.nv, self.v_columns)
             array = np.asarray(x, dtype=np.float64)
-            if array.shape != (T, len(columns)):
-                needed = f"{self.skeleton.name} needs (T, {len(columns)}), here ({T}, {len(columns)})"
+            if array.shape != (T, n):
+                needed = f"{self.skeleton.name} needs (T, {n}), here ({T}, {n})"
                 raise InputError(f"{name} has shape {array.shape}; {needed}")
             out.append(np.ascontiguousarray(array[:, columns]))
         return tuple(out)

@@ -123,6 +123,7 @@ _trees: WeakKeyDictionary[KinematicChain, Tree] = WeakKeyDictionary()
 
 def tree_of(chain: KinematicChain) -> Tree:
     """The chain's tree, built once."""
-    if chain not in _trees:
-        _trees[chain] = build_tree(chain.skeleton)
-    return _trees[chain]
+    tree = _trees.get(chain)
+    if tree is None:
+        tree = _trees[chain] = build_tree(chain.skeleton)
+    return tree

@@ -150,7 +150,8 @@ def all_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Co
     """Everyone who is installed."""
     yield from pinocchio_contestants(skeleton, x, threads)
     yield mujoco_contestant(skeleton, x)
-    yield autograd_overhead(skeleton, x)
+    if len(x.q) == 1:  # it is one call, however large the batch
+        yield autograd_overhead(skeleton, x)
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:
         for engine in ("auto", "torch", "pinocchio", "warp"):

@@ -49,7 +49,7 @@ def _few_and_sound(chain: KinematicChain, q: Tensor, *rates: Tensor) -> bool:
 def _check_values(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
     q, rates = q.detach(), {name: x.detach() for name, x in rates.items()}
     # one number to look at; the rare rest comes after
-    if not math.isfinite(torch.cat([q, *rates.values()], -1).sum().item()):
+    if not math.isfinite(float(sum(x.sum() for x in (q, *rates.values())))):
         for name, x in {"q": q, **rates}.items():
             _raise_if_not_finite(name, x, q_names(chain) if name == "q" else v_names(chain))
     for joint, k in tree_of(chain).quaternions.items():

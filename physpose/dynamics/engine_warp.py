@@ -140,7 +140,7 @@ def _inputs(chain: KinematicChain, x: Arguments) -> dict[str, Tensor]:
 
 def _turned_back(tree: Tree, q: Tensor) -> Tensor:
     """q (B, nq), hinge angles beyond what the kernel takes brought within half a turn, in float64."""
-    if not q.numel() or torch.linalg.vector_norm(q.detach(), float("inf")).item() <= LARGEST_ANGLE:
+    if torch.linalg.vector_norm(q.detach()).item() <= LARGEST_ANGLE:  # no less than the largest; quicker to find
         return q
     hinges = torch.as_tensor(tree.q[tree.kind == HINGE], device=q.device)
     angles = q.detach()[:, hinges].double()

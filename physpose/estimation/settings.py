@@ -79,7 +79,7 @@ class EstimationSettings:
 
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
-    camera_tilt_sigma: tuple[float, float] = (radians(10.0), radians(2.0))  # pitch, roll; with heavy tails
+    camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails
     contact_speed: float = 0.35  # [m/s] a foot point slower than this may be in contact
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ def fit(
         magnitude = float(np.linalg.norm(g))
         trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        motion = motion_with_dynamics(trajectory, seen.keypoints.time, g)
+        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.contact
+        motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
     return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds)
 
 
@@ -108,14 +109,36 @@ def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumpti
     return prior, Assumption(what="focal length prior", value=f"{focal:.0f} px +- {100 * sigma:.0f} %", source=source)
 
 
-def motion_with_dynamics(trajectory: Trajectory, time: Array, gravity: Array) -> Motion:
-    """Velocities, contact forces, torques, momentum and energy of a trajectory."""
-    skeleton, q = trajectory.skeleton, trajectory.q
+def motion_with_dynamics(
+    skeleton: Skeleton,
+    time: Array,
+    q: Array,
+    belief: Array,
+    gravity: Array,
+    *,
+    floor: float = 0.0,
+    external: Mapping[str, Array] | None = None,
+) -> Motion:
+    """Velocities, contact forces, torques, momentum and energy of q (T, nq).
+
+    Args:
+        skeleton: whose motion.
+        time: (T,) [s].
+        q: (T, nq).
+        belief: (T, C) in 0..1 that a contact point touches the floor.
+        gravity: (3,) [m/s^2], world.
+        floor: height [m]; -inf: none.
+        external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
+    """
     v, a = derivatives(KinematicChain(skeleton), time, q)
     model = PinocchioModel(skeleton)
     positions, rotations = model.forward_kinematics(q)
-    contacts = _contacts(trajectory, model, positions, rotations, v, a, gravity)
-    tau = model.inverse_dynamics(q, v, a, gravity, _body_wrenches(skeleton, contacts, positions, rotations))
+    root = model.inverse_dynamics(q, v, a, gravity, external)[:, :6]
+    contacts = _contacts(skeleton, belief, root, positions, rotations, gravity, floor)
+    wrenches = dict(external or {})
+    for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
+        wrenches[name] = wrenches.get(name, 0.0) + wrench
+    tau = model.inverse_dynamics(q, v, a, gravity, wrenches)
     kinetic, potential = model.energy(q, v, gravity)
     return Motion(
         time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations, com=model.com(q),
@@ -125,22 +148,15 @@ def motion_with_dynamics(trajectory: Trajectory, time: Array, gravity: Array) ->
 
 
 def _contacts(
-    trajectory: Trajectory,
-    model: PinocchioModel,
-    positions: Array,
-    rotations: Array,
-    v: Array,
-    a: Array,
-    gravity: Array,
+    skeleton: Skeleton, belief: Array, root: Array, positions: Array, rotations: Array, gravity: Array, floor: float
 ) -> Contacts:
-    skeleton = trajectory.skeleton
-    root = model.inverse_dynamics(trajectory.q, v, a, gravity)[:, :6]
+    """Contacts that explain the wrench ``root`` (T, 6) that the motion needs, in the pelvis frame."""
     force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
     wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
     points = _contact_positions(skeleton, positions, rotations)
-    active = trajectory.contact > CONTACT_THRESHOLD
-    active = with_needed_support(active, points[..., 2], force[:, 2] / weight, SUPPORT_HEIGHT)
+    active = belief > CONTACT_THRESHOLD
+    active = with_needed_support(active, points[..., 2] - floor, force[:, 2] / weight, SUPPORT_HEIGHT)
     stature = skeleton.subject.height if skeleton.subject else 1.7
     split = split_root_wrench(wrench, points, active, weight, stature)
     names = tuple(p.name for p in skeleton.contact_points)

@@ -53,9 +53,7 @@ def mujoco_check(
     driven by ``tau``, started again from the motion every ``horizon`` seconds, because an open-loop body falls over.
     ``external``: wrenches (T, 6) on bodies, force and moment about the body's origin, world axes. ``gravity``: (3,).
     """
-    arrays = [np.asarray(x, float) for x in (time, q, v, a, tau)]
-    _check(skeleton, arrays)
-    time, q, v, a, tau = arrays
+    time, q, v, a, tau = checked(skeleton, time, q, v, a, tau)
     wrenches = {name: np.asarray(w, float) for name, w in (external or {}).items()}
     judge = _Judge(skeleton, np.asarray(gravity, float))
     tau_mujoco = judge.inverse(q, v, a, wrenches)
@@ -133,7 +131,11 @@ class _Judge:
         return out
 
 
-def _check(skeleton: Skeleton, arrays: list[Array]) -> None:
+def checked(
+    skeleton: Skeleton, time: ArrayLike, q: ArrayLike, v: ArrayLike, a: ArrayLike, tau: ArrayLike
+) -> list[Array]:
+    """The arrays of a motion of T frames as float64; raises ``InputError`` for wrong shapes, gaps, or odd times."""
+    arrays = [np.asarray(x, float) for x in (time, q, v, a, tau)]
     T = len(arrays[0])
     wanted = [(T,), (T, skeleton.nq), *[(T, skeleton.nv)] * 3]
     for name, x, shape in zip(("time", "q", "v", "a", "tau"), arrays, wanted, strict=True):
@@ -143,3 +145,4 @@ def _check(skeleton: Skeleton, arrays: list[Array]) -> None:
             raise InputError(f"{name} is not finite at {tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])}")
     if T < 2 or not (np.diff(arrays[0]) > 0).all():
         raise InputError("time must be strictly increasing, two frames or more")
+    return arrays

@@ -69,6 +69,20 @@ def replace_file(path: str | Path, content: str | bytes) -> Path:
     return path
 
 
+def make_folder(path: str | Path) -> Path:
+    """The folder ``path``, made if it is not there.
+
+    Raises:
+        InputError: it cannot be made; the message says why.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror or error}; a folder is needed") from error
+    return path
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -22,12 +22,14 @@ TOUCH_GROUP = 3  # of the sites at contact points
 TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
 
 
-def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0, armature: float = 0.0) -> str:
+def to_mjcf(
+    skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0, armature: float = 0.0, floor: float = 0.0
+) -> str:
     """MJCF text of a skeleton.
 
     Bodies, joints (named as the coordinates) and inertias are the skeleton's own. Ellipsoids (each of its body's mass
     and inertia) and capsules are for looks only and touch nothing; ``contacts``: the contact points become small
-    spheres that touch the floor z = 0. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are every joint's.
+    spheres that touch the floor z = ``floor`` [m]. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are every joint's.
     Keypoints are sites named "set:keypoint", contact points sites named after themselves. MuJoCo orders bodies and
     joints depth first: ``physpose.conventions`` converts q, v, a, tau.
     """
@@ -38,8 +40,9 @@ def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0,
     _surroundings(root)
     world = _add(root, "worldbody")
     _add(world, "light", pos="0 0 4", dir="0 0 -1", directional="true")
-    floor = {"contype": "1", "conaffinity": "1"} if contacts else {}
-    _add(world, "geom", name="floor", type="plane", size="5 5 0.1", material="floor", **floor)
+    ground = {"contype": "1", "conaffinity": "1"} if contacts else {}
+    ground |= {"pos": _text([0, 0, floor])} if floor else {}
+    _add(world, "geom", name="floor", type="plane", size="5 5 0.1", material="floor", **ground)
     elements: dict[str | None, ET.Element] = {None: world}
     for body in skeleton.bodies:
         elements[body.name] = _body(elements[body.parent], body, _children(skeleton, body))

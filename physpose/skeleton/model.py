@@ -191,6 +191,29 @@ class Skeleton:
         contacts = tuple(replace(p, offset=p.offset * S[p.body]) for p in self.contact_points)
         return replace(self, bodies=bodies, keypoint_sets=sets, contact_points=contacts)
 
+    def attach(
+        self, body: str, mass: float, com: Array, inertia: Array | None = None, *, name: str = "device"
+    ) -> Skeleton:
+        """The same skeleton with something worn on a body: its mass is that body's from then on.
+
+        Args:
+            body: name of the body that carries it rigidly.
+            mass: [kg].
+            com: (3,) [m] its centre of mass, frame of ``body``.
+            inertia: (3, 3) [kg.m^2] about its centre of mass, axes of ``body``; None: a point mass.
+            name: what it is, for ``assumptions``. ``subject`` stays the person alone.
+
+        Raises:
+            UnknownNameError: no such body.
+            InputError: a mass below zero, or a centre or an inertia that none can have.
+        """
+        i = self.body_index(body)
+        com, own = _attached(name, mass, com, inertia)
+        bodies = list(self.bodies)
+        bodies[i] = _joined(bodies[i], mass, com, own)
+        note = Assumption(what=f"worn on {body}", value=f"{name}, {mass:g} kg", source="given")
+        return replace(self, bodies=tuple(bodies), assumptions=(*self.assumptions, note))
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the body as MJCF (.xml) for MuJoCo; returns the path. Raises ``InputError`` for another suffix."""
         from physpose.skeleton.mjcf import save_mjcf  # here, since that module builds on this one
@@ -206,3 +229,32 @@ def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:
     inertia = np.trace(second_moment) * np.eye(3) - second_moment
     joint = replace(body.joint, translation=body.joint.translation * s_parent)
     return replace(body, com=body.com * s, inertia=inertia, joint=joint)
+
+
+def _attached(name: str, mass: float, com: Array, inertia: Array | None) -> tuple[Array, Array]:
+    """Centre of mass (3,) and inertia (3, 3) of something worn, checked."""
+    com = np.asarray(com, float)
+    own = np.zeros((3, 3)) if inertia is None else np.asarray(inertia, float)
+    if not (np.isfinite(mass) and mass >= 0):
+        raise InputError(f"{name}: mass {mass!r} kg; zero or more is needed")
+    if com.shape != (3,) or not np.isfinite(com).all():
+        raise InputError(f"{name}: centre of mass {com.tolist()}; three finite numbers [m] in the body's frame needed")
+    if own.shape != (3, 3) or not np.allclose(own, own.T, atol=1e-12) or np.linalg.eigvalsh(own)[0] < -1e-12:
+        raise InputError(f"{name}: the inertia must be a symmetric (3, 3) matrix without negative principal moments")
+    return com, own
+
+
+def _joined(body: Body, mass: float, com: Array, inertia: Array) -> Body:
+    """A body and something rigid on it as one body."""
+    total = body.mass + mass
+    if total == 0:
+        return body
+    middle = (body.mass * body.com + mass * com) / total
+
+    def about_middle(m: float, c: Array, own: Array) -> Array:
+        # parallel axes: I + m (d.d 1 - d d^T)
+        d = c - middle
+        return own + m * (d @ d * np.eye(3) - np.outer(d, d))
+
+    both = about_middle(body.mass, body.com, body.inertia) + about_middle(mass, com, inertia)
+    return replace(body, mass=total, com=middle, inertia=both)

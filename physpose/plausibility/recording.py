@@ -1,0 +1,129 @@
+"""What is checked: points that move, and where there is a skeleton, its motion and forces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from physpose.skeleton.model import Skeleton
+from physpose.types import Array, Motion
+
+if TYPE_CHECKING:
+    from physpose.result import FitResult
+
+STANDARD_GRAVITY = 9.80665  # [m/s^2] the scale of forces where nothing weighs anything
+EARTH = np.array([0.0, 0.0, -9.81])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A motion to check. World z up, SI units; NaN where a point was not seen."""
+
+    time: Array  # (T,) [s]
+    points: Array  # (T, P, 3) [m] body origins, or keypoints
+    names: tuple[str, ...]  # P
+    bones: tuple[tuple[int, int], ...]  # pairs of points at constant distance
+    ground: Array  # (T, C, 3) [m] points that may touch the floor
+    ground_names: tuple[str, ...]  # C
+    active: NDArray[np.bool_]  # (T, C) in contact
+    floor: float | None = 0.0  # [m] height; None: there is none
+    gravity: Array = field(default_factory=lambda: EARTH.copy())  # (3,) [m/s^2]
+    source: str = "array"
+    skeleton: Skeleton | None = None
+    motion: Motion | None = None
+    assistance: Array | None = None  # (T, nv) [N.m; N] of motors and springs on the coordinates
+    external: Mapping[str, Array] = field(default_factory=dict)  # body -> wrench (T, 6) about its origin, world axes
+
+    @staticmethod
+    def of_motion(
+        motion: Motion,
+        skeleton: Skeleton,
+        *,
+        gravity: Array,
+        floor: float | None = 0.0,
+        source: str = "array",
+        assistance: Array | None = None,
+        external: Mapping[str, Array] | None = None,
+    ) -> Recording:
+        """A skeleton's motion. ``motion.tau`` is what remains beside contacts and ``external``."""
+        parents = [None if b.parent is None else skeleton.body_index(b.parent) for b in skeleton.bodies]
+        rigid = [not any(c.kind == "slide" for c in b.joint.coordinates) for b in skeleton.bodies]
+        bones = [(p, i) for i, p in enumerate(parents) if p is not None and rigid[i]]
+        weightless = not np.any(gravity)
+        return Recording(
+            time=motion.time, points=motion.positions, names=skeleton.body_names, bones=tuple(bones),
+            ground=located(skeleton, motion.positions, motion.rotations), ground_names=motion.contacts.points,
+            active=motion.contacts.active, floor=None if weightless else floor, gravity=np.asarray(gravity, float),
+            source=source, skeleton=skeleton, motion=motion, assistance=assistance, external=external or {},
+        )  # fmt: skip
+
+    @staticmethod
+    def of_result(result: FitResult) -> Recording:
+        """What a fit found."""
+        return Recording.of_motion(result, result.skeleton, gravity=result.gravity, source=result.source)
+
+    @property
+    def weight(self) -> float:
+        """Body weight [N]; at standard gravity where nothing weighs anything."""
+        mass = self.skeleton.mass if self.skeleton else 1.0
+        return mass * (float(np.linalg.norm(self.gravity)) or STANDARD_GRAVITY)
+
+    @property
+    def stature(self) -> float:
+        """[m] as given, else from the standing pose."""
+        assert self.skeleton is not None
+        who = self.skeleton.subject
+        return who.height if who else 1.8 * max(float(self.skeleton.neutral[2]), 0.1)  # hips at 55 % of stature
+
+    @cached_property
+    def contact_wrench(self) -> Array:
+        """(T, 6) of all contacts: force [N] and moment about the world's origin [N.m]."""
+        assert self.motion is not None
+        force = self.motion.contacts.force
+        return np.concatenate([force.sum(1), np.cross(self.ground, force).sum(1)], 1)
+
+    @cached_property
+    def external_force(self) -> Array:
+        """(T, 3) [N] of the known external wrenches."""
+        return sum((w[:, :3] for w in self.external.values()), np.zeros((len(self.time), 3)))
+
+    @cached_property
+    def needed_wrench(self) -> Array | None:
+        """(T, 6) that contacts would have to give for the motion to be true, about the world's origin; world axes.
+
+        The root's residual plus the contact forces that were taken off; None for a body that hangs in the world.
+        """
+        if self.motion is None or self.skeleton is None or self.skeleton.bodies[0].joint.kind != "free":
+            return None
+        R, p = self.motion.rotations[:, 0], self.motion.positions[:, 0]
+        force, moment = ((R @ self.motion.tau[:, i : i + 3, None])[..., 0] for i in (0, 3))
+        return self.contact_wrench + np.concatenate([force, moment + np.cross(p, force)], 1)
+
+    @cached_property
+    def supported(self) -> Array:
+        """(T,) upward force that the motion needs of the floor, in body weights; NaN where it is not known."""
+        needed = self.needed_wrench
+        return np.full(len(self.time), np.nan) if needed is None else needed[:, 2] / self.weight
+
+
+def located(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
+    """World positions (T, C, 3) [m] of the skeleton's contact points."""
+    index = [skeleton.body_index(p.body) for p in skeleton.contact_points]
+    offset = np.array([p.offset for p in skeleton.contact_points]).reshape(-1, 3)
+    return positions[:, index] + (rotations[:, index] @ offset[..., None])[..., 0]
+
+
+def rates(x: Array, time: Array, order: int) -> Array:
+    """Derivative (T - order, ...) of x (T, ...) as its divided difference, with real time stamps.
+
+    order! times the divided difference of order + 1 neighbours: exact for polynomials of that order.
+    """
+    for k in range(1, order + 1):
+        step = (time[k:] - time[:-k]).reshape(-1, *[1] * (x.ndim - 1))
+        x = k * np.diff(x, axis=0) / step
+    return x

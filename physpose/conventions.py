@@ -195,6 +195,21 @@ def to_z_up(x: Array) -> Array:
     return np.asarray(x, float) @ R_YUP_ZUP
 
 
+R_ZUP_LAB = {  # x_zup = R @ x_lab, by the axis of the laboratory that points up
+    "+X": np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]),
+    "-X": np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]]),
+    "+Y": R_YUP_ZUP.T,
+    "-Y": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "+Z": np.eye(3),
+    "-Z": np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]),
+}
+
+
+def lab_to_z_up(x: Array, up: str) -> Array:
+    """Vectors (..., 3) from laboratory axes, of which ``up`` (a key of ``R_ZUP_LAB``) points up, to z up."""
+    return np.asarray(x, float) @ R_ZUP_LAB[up].T
+
+
 def opensim_pelvis(q7: Array) -> Array:
     """OpenSim's pelvis coordinates of our free-flyer.
 

@@ -1,7 +1,7 @@
 """Biovision hierarchies, .bvh: a skeleton of ball joints and its motion.
 
-A .bvh has y up and, as its makers draw it, the figure facing +z with its left at +x: (x, y, z)_bvh = (y, z, x)_world. At
-zero rotation all its bodies' axes are the laboratory's. It has no masses, and lengths in a unit that it does not name.
+A .bvh has y up and, as its makers draw it, the figure facing +z with its left at +x: (x, y, z)_bvh = (y, z, x)_world.
+At zero rotation all its bodies' axes are the laboratory's. It has no masses, and lengths in a unit that it does not name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -171,8 +172,8 @@ def _motion(lines: Sequence[str], at: int, width: int, path: str | Path) -> tupl
             raise InputError(f"{path}, line {number}: {len(row)} numbers for {width} channels (cut off?)")
     if len(rows) != count or not rows:
         raise InputError(
-            f"{path}, line {at + 2}: 'Frames: {count}' but {len(rows)} rows follow: the file was cut off or the header is "
-            f"wrong; if it is complete, write 'Frames: {len(rows)}'"
+            f"{path}, line {at + 2}: 'Frames: {count}' but {len(rows)} rows follow: the file was cut off or the header "
+            f"is wrong; if it is complete, write 'Frames: {len(rows)}'"
         )
     try:
         values = np.array([[float(x) for x in row] for _, row in rows])
@@ -194,8 +195,8 @@ def _metres(nodes: Sequence[_Node], path: str | Path) -> float:
         if PERSON[0] <= metres * extent <= PERSON[1]:
             return metres
     raise InputError(
-        f"{path}: the rest pose spans {extent:.4g} units, a person's size neither in m nor in cm nor in mm: give scale= in "
-        f"metres a unit (0.0254 for inches; a person of 1.7 m would need {1.7 / extent if extent else 1:.3g})"
+        f"{path}: the rest pose spans {extent:.4g} units, a person's size neither in m nor in cm nor in mm: give scale= "
+        f"in metres a unit (0.0254 for inches; a person of 1.7 m would need {1.7 / extent if extent else 1:.3g})"
     )
 
 
@@ -350,9 +351,8 @@ def _rest(skeleton: Skeleton) -> Array:
     """
     from scipy.spatial.transform import Rotation
 
-    root = (
-        Rotation.from_quat(skeleton.neutral[3:7]).as_matrix() if skeleton.bodies[0].joint.kind == "free" else np.eye(3)
-    )
+    free = skeleton.bodies[0].joint.kind == "free"
+    root = Rotation.from_quat(skeleton.neutral[3:7]).as_matrix() if free else np.eye(3)
     world = np.empty((len(skeleton.bodies), 3, 3))
     for i, body in enumerate(skeleton.bodies):
         R = body.joint.rotation
@@ -405,7 +405,7 @@ def _channels(p: Array, R: Array, moving: bool, order: str) -> Array:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Gimbal lock")  # any of the equal triples will do
-        angles = Rotation.from_matrix(R).as_euler(order)
+        angles = Rotation.from_matrix(R).as_euler(cast(Any, order))
     angles = np.rad2deg(np.unwrap(angles, axis=0))
     return np.concatenate([p, angles], 1) if moving else angles
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from physpose import dynamics as dynamics
     from physpose.chain import KinematicChain as KinematicChain
+    from physpose.checking import check as check
     from physpose.errors import PhysposeError as PhysposeError
     from physpose.pipeline import fit as fit
     from physpose.result import FitResult as FitResult
@@ -22,6 +23,7 @@ _HOME = {
     "FitResult": "physpose.result",
     "KinematicChain": "physpose.chain",
     "PhysposeError": "physpose.errors",
+    "check": "physpose.checking",
     "fit": "physpose.pipeline",
     "load_skeleton": "physpose.skeleton",
 }

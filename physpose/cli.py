@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | skeletons | demo``, with the words of the Python arguments."""
+"""The command line: ``physpose fit | check | skeletons | demo``, with the words of the Python arguments."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
     from physpose.result import FitResult
 
-EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 2, 130, 143
+EXIT_OK, EXIT_FAILED, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 GRAVITY = (0.0, 0.0, -9.81)  # [m/s^2], world
 
 EPILOG = """examples:
   physpose demo
   physpose fit clip.mp4 --height 1.75 --mass 70
   physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
+  physpose check girl
+  physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
   physpose skeletons child --age 8
 
-exit codes: 0 done, 2 input or output that cannot be used, 130 interrupted, 143 terminated"""
+exit codes: 0 done (check: plausible), 1 check: not plausible, 2 input or output that cannot be used, 130 interrupted, 143 terminated"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"physpose {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
+    _add_check(commands)
     _add_skeletons(commands)
     _add_demo(commands)
     return parser
@@ -73,6 +76,20 @@ def _add_fit(commands: Any) -> None:
     )
     _add_output(fit)
     fit.set_defaults(run=_fit)
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser("check", help="judge whether a motion is possible, frame by frame")
+    check.add_argument("motion", metavar="MOTION", help="a result's folder or .npz, a .mot, .sto or .bvh file")
+    check.add_argument("--skeleton", help="name or file of the body (default: the result's own; adult for .mot)")
+    _add_subject(check)
+    check.add_argument("--gravity", type=float, nargs=3, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up")
+    check.add_argument("--floor", metavar="HEIGHT|auto|none", help="height of the floor [m] (default: 0; .bvh: auto)")
+    check.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff for raw coordinates, e.g. 6 (default: none)")
+    check.add_argument("--mujoco", action="store_true", help="also roll it out in MuJoCo: what help does it need?")
+    check.add_argument("--out", type=Path, metavar="DIR", help="write plausibility.html, .json and .csv there")
+    check.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
+    check.set_defaults(run=_check)
 
 
 def _add_subject(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         with _sigterm_unwinds():
-            args.run(args)
+            code = args.run(args)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout, e.g. `head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("physpose: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return EXIT_OK
+    return EXIT_OK if code is None else int(code)
 
 
 @contextlib.contextmanager
@@ -170,6 +187,37 @@ def _demo(args: argparse.Namespace) -> None:
     clip = demo_clip()
     print(CREDIT, file=sys.stderr)
     _fit_and_report(str(clip), out, as_json=args.json)
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Judge, print, save; the exit code tells the verdict."""
+    if args.out is not None:
+        _check_writable(args.out)
+    asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "mujoco")}
+    with _stdout_is_stderr() if args.json else contextlib.nullcontext():
+        from physpose import check
+
+        found = check(args.motion, floor=_floor(args.floor), **asked)
+        files = found.save(args.out) if args.out is not None else {}
+    if args.json:
+        about = found.to_dict() | {"files": {kind: str(path) for kind, path in files.items()}}
+        print(json.dumps(about, indent=2, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from physpose.plausibility.table import print_plausibility
+
+        print_plausibility(found, Console())
+        for path in files.values():
+            print(Path(path).resolve())
+    return EXIT_OK if found.passed else EXIT_FAILED
+
+
+def _floor(text: str | None) -> float | str | None:
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _fit_and_report(source: str, out: Path, *, as_json: bool, **asked: Any) -> None:

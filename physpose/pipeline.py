@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from physpose import dynamics
 from physpose.caveats import STANDARD_GRAVITY, checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
-from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
@@ -130,21 +132,31 @@ def motion_with_dynamics(
         floor: height [m]; -inf: none.
         external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
     """
-    v, a = derivatives(KinematicChain(skeleton), time, q)
-    model = PinocchioModel(skeleton)
-    positions, rotations = model.forward_kinematics(q)
-    root = model.inverse_dynamics(q, v, a, gravity, external)[:, :6]
-    contacts = _contacts(skeleton, belief, root, positions, rotations, gravity, floor)
+    chain = KinematicChain(skeleton)
+    v, a = derivatives(chain, time, q)
+    Q, V, A, g = (torch.as_tensor(np.asarray(x, float)) for x in (q, v, a, gravity))
+    frames = chain.fk(Q)
+    positions, rotations = frames.p.numpy(), frames.R.numpy()
     wrenches = dict(external or {})
+    root = _inverse_dynamics(chain, Q, V, A, g, wrenches)[:, :6]
+    contacts = _contacts(skeleton, belief, root, positions, rotations, gravity, floor)
     for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
         wrenches[name] = wrenches.get(name, 0.0) + wrench
-    tau = model.inverse_dynamics(q, v, a, gravity, wrenches)
-    kinetic, potential = model.energy(q, v, gravity)
+    tau = _inverse_dynamics(chain, Q, V, A, g, wrenches)
+    kinetic, potential = dynamics.energy(chain, Q, V, gravity=g)
     return Motion(
-        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations, com=model.com(q),
-        contacts=contacts, momentum=model.centroidal_momentum(q, v),
-        energy=Energy(kinetic=kinetic, potential=potential), power=tau * v,
+        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations,
+        com=dynamics.center_of_mass(chain, Q).numpy(), contacts=contacts,
+        momentum=dynamics.centroidal_momentum(chain, Q, V).numpy(),
+        energy=Energy(kinetic=kinetic.numpy(), potential=potential.numpy()), power=tau * v,
     )  # fmt: skip
+
+
+def _inverse_dynamics(
+    chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, gravity: Tensor, wrenches: Mapping[str, Array]
+) -> Array:
+    external = {name: torch.as_tensor(np.asarray(w, float)) for name, w in wrenches.items()}
+    return dynamics.rnea(chain, q, v, a, gravity=gravity, external=external).numpy()
 
 
 def _contacts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Mo
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from physpose.plausibility import Plausibility
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class FitResult(Motion):
     status: FitStatus
     gravity: Array = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))  # (3,) [m/s^2], world
     sigma: Sigma | None = None  # None: the estimator did not provide standard deviations
+    check: str | None = None  # "mujoco": ``plausibility`` also rolls the motion out there
 
     def __post_init__(self) -> None:
         T = len(self.time)
@@ -138,6 +142,19 @@ class FitResult(Motion):
         from physpose.viz.report import write_report
 
         return write_report(self, Path(path))
+
+    @cached_property
+    def plausibility(self) -> Plausibility:
+        """Pass or fail of each frame and of the clip, each failing value explained; computed when first asked for.
+
+        ``physpose.check(result, settings=...)`` does the same with other thresholds, bodies or devices.
+        """
+        from physpose.plausibility import Recording, assess
+        from physpose.plausibility.simulated import with_mujoco
+
+        recording = Recording.of_result(self)
+        found = assess(recording)
+        return with_mujoco(found, recording) if self.check == "mujoco" else found
 
     def summary(self) -> dict[str, Any]:
         """The result in short, as plain JSON types; SI units, radians."""

@@ -79,6 +79,7 @@ class Plausibility:
     not_judged: dict[str, str]  # measure -> why
     source: str  # what was checked
     skeleton: str  # name of the body, "" without one
+    notes: tuple[str, ...] = ()  # what was taken or left out on the way
 
     @cached_property
     def frames_passed(self) -> NDArray[np.bool_]:
@@ -133,6 +134,7 @@ class Plausibility:
             "frames_passed": int(self.frames_passed.sum()),
             "measures": [_measure_dict(m) for m in self.measures],
             "not_judged": self.not_judged,
+            "notes": list(self.notes),
         }
 
     def save(self, out: str | Path) -> dict[str, Path]:
@@ -145,7 +147,7 @@ class Plausibility:
             InputError: nothing can be written there.
         """
         from physpose.io.tables import make_folder, replace_file, write_csv
-        from physpose.plausibility.page import render_page
+        from physpose.viz.plausibility import render_page
 
         folder = make_folder(out)
         return {
@@ -217,11 +219,12 @@ def spans(time: Array, frames: NDArray[np.intp]) -> str:
 
 
 def figure(x: float) -> str:
-    """Three digits, no exponent."""
+    """Three digits, no exponent; what is smaller than 0.0001 is 0."""
     if not math.isfinite(x):
         return "unbounded"
-    digits = max(0, 2 - math.floor(math.log10(abs(x)))) if x else 0
-    return f"{x:.{min(digits, 4)}f}"
+    if abs(x) < 1e-4:
+        return "0"
+    return f"{x:.{min(max(0, 2 - math.floor(math.log10(abs(x)))), 4)}f}"
 
 
 def _severity(m: Measure) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from physpose.plausibility.finding import Measure, judged
 from physpose.plausibility.recording import Recording, rates
 from physpose.plausibility.settings import SOURCES, PlausibilitySettings
+from physpose.result import coordinate_columns
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
@@ -198,12 +199,7 @@ def windowed_mean(x: Array, at: Array, time: Array, window: float) -> Array:
 
 def _coordinates(skeleton: Skeleton, q: Array) -> list[tuple[str, str, tuple[float, float], Array]]:
     """Name, kind, range and values (T,) of every named coordinate."""
-    out, i = [], 0
-    for body in skeleton.bodies:
-        for k, c in enumerate(body.joint.coordinates):
-            out.append((c.name, c.kind, c.range, q[:, i + k]))
-        i += body.joint.nq
-    return out
+    return [(c.name, c.kind, c.range, q[:, i]) for c, i, _ in coordinate_columns(skeleton)]
 
 
 def _lengths(r: Recording) -> Array:

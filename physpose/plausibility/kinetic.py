@@ -57,6 +57,8 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
         return NO_ROOT
     if len(r.time) < 3:
         return NO_FORCES
+    if np.any(r.gravity) and not r.ground_names and not r.external:
+        return "no point of the body may touch the floor: give the ground's forces as external"
     force, moment = (np.linalg.norm(r.motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
     if not np.isfinite(force).any():
         return "torques are not known"

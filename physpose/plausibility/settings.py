@@ -28,7 +28,7 @@ class PlausibilitySettings:
     motion_symmetry: float = inf  # difference of the ranges of motion over their mean; one-sided motion is possible
 
     # the floor
-    skate_speed: float = 0.25  # [m/s] horizontal, of a point in contact; judgement
+    skate_speed: float = 0.35  # [m/s] horizontal, of a point in contact: twice what mocap feet reach; judgement
     penetration: float = 0.03  # [m] depth; HuMoR's first threshold above zero (Rempe et al. 2021)
     floating: float = 0.05  # [m] lowest point over the floor while the motion needs support; judgement
     needs_support: float = 0.3  # body weights of upward force: less is near free fall

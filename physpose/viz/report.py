@@ -18,6 +18,7 @@ from physpose.errors import PhysposeError
 from physpose.io.tables import replace_file
 from physpose.result import FitResult
 from physpose.viz.payload import payload, thinned
+from physpose.viz.plausibility import plausibility_html
 from physpose.viz.series import headline, sections
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".ts", ".mts")
@@ -52,11 +53,12 @@ def render_report(result: FitResult, *, video: bytes | None = None) -> str:
         notes.append(f"This report shows every {_ordinal(step)} frame; the files next to it hold all of them.")
     parts = {
         "title": escape(_clip_name(result)),
-        "style": _asset("uplot.min.css") + _asset("report.css"),
+        "style": _asset("uplot.min.css") + _asset("report.css") + _asset("plausibility.css"),
         "header": _header(result),
         "warnings": _warnings(result, notes),
         "tiles": _tiles(result),
         "sections": _sections(result),
+        "plausibility": _plausibility(result),
         "tables": _tables(result),
         "footer": _footer(),
         "data": _json(payload(shown)),
@@ -165,6 +167,14 @@ def _sections(result: FitResult) -> str:
             f"</div><div class=switch></div></div><div class=grid></div>{more}</section>"
         )
     return html
+
+
+def _plausibility(result: FitResult) -> str:
+    note = "What anatomy and physics say of each frame. Press a strip to go there; the limits' sources show on pointing."
+    return (
+        f'<section class=plots id="plausibility"><div class=head><div><h2>Plausibility</h2><p>{note}</p></div></div>'
+        f"{plausibility_html(result.plausibility)}</section>"
+    )
 
 
 def _tables(result: FitResult) -> str:

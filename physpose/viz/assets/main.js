@@ -40,8 +40,22 @@ PP.contacts = (() => {
   return { start };
 })();
 
+// The plausibility strips: a cursor on each, and a press sets the time.
+PP.plausibility = (() => {
+  const start = () => {
+    for (const track of document.querySelectorAll(".plausibility .track")) {
+      const cursor = PP.make("div", "now");
+      track.append(cursor);
+      PP.plots.drag(track, (x) => (x / track.clientWidth) * PP.span);
+      PP.player.onTime((t) => { cursor.style.left = `${(100 * t) / (PP.span || 1)}%`; });
+    }
+  };
+  return { start };
+})();
+
 PP.overlay.start();
 PP.scene.start();
 PP.plots.start();
 PP.contacts.start();
+PP.plausibility.start();
 PP.player.start();

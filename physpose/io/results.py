@@ -1,0 +1,108 @@
+"""A saved result read back: what ``FitResult.save`` wrote as result.npz, with the body in skeleton.xml beside it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physpose.errors import InputError
+from physpose.skeleton.model import Skeleton, Subject
+from physpose.types import Array, Contacts, Energy, Motion
+
+ARRAYS = "result.npz"
+BODY = "skeleton.xml"
+NEEDED = ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power", "gravity", "about",
+          "contact_active", "contact_force", "contact_points", "kinetic_energy", "potential_energy", "body_names",
+          "coordinate_names")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedResult:
+    """A motion with its body, as it was saved."""
+
+    motion: Motion
+    skeleton: Skeleton
+    gravity: Array  # (3,) [m/s^2]
+    source: str  # what had been fitted
+
+
+def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResult:
+    """Read a folder that ``FitResult.save`` wrote, or its result.npz.
+
+    Args:
+        path: the folder or the .npz file.
+        skeleton: the body; None: skeleton.xml beside the arrays.
+
+    Raises:
+        InputError: no such file, not a result, a body that is not the result's, or no body at all.
+    """
+    file = Path(path) / ARRAYS if Path(path).is_dir() else Path(path)
+    data = _arrays(file)
+    about = json.loads(str(data["about"]))
+    body = _body(file, about) if skeleton is None else skeleton
+    return SavedResult(
+        motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file))
+    )
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"no such file: {file}")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            data = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"{file} cannot be read as a saved result: {error}") from error
+    missing = [name for name in NEEDED if name not in data]
+    if missing:
+        raise InputError(f"{file} is no saved result: it lacks {', '.join(missing)}")
+    return data
+
+
+def _body(file: Path, about: dict[str, Any]) -> Skeleton:
+    from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
+
+    beside = file.with_name(BODY)
+    if not beside.is_file():
+        raise InputError(f"{file} has no {BODY} beside it: give the body with skeleton=")
+    body = replace(read_mjcf(beside), name=str(about.get("skeleton", "skeleton")))
+    who = about.get("subject")
+    return body if who is None else replace(body, subject=Subject(**who))
+
+
+def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
+    """The arrays in the order of ``body``'s bodies and coordinates; a saved MJCF has its own."""
+    bodies, names = [str(n) for n in data["body_names"]], [str(n) for n in data["coordinate_names"]]
+    if sorted(bodies) != sorted(body.body_names) or sorted(names) != sorted(body.coordinate_names):
+        raise InputError(f"{file} is of another body than {body.name}: its coordinates are {', '.join(names)}")
+    if body.nq != data["q"].shape[1] or body.nv != data["v"].shape[1]:
+        raise InputError(f"{file} holds {data['q'].shape[1]} coordinates, {body.name} has {body.nq}")
+    first_q, first_v = body.nq - len(names), body.nv - len(names)
+    order = [names.index(n) for n in body.coordinate_names]
+    if order != sorted(order) and any(b.joint.kind == "ball" for b in body.bodies):
+        raise InputError(f"{file}: the order of {body.name}'s ball joints is not the file's: give skeleton=")
+    in_q = [*range(first_q), *(first_q + i for i in order)]
+    in_v = [*range(first_v), *(first_v + i for i in order)]
+    b = [bodies.index(n) for n in body.body_names]
+    contacts = _contacts(data, body)
+    return Motion(
+        time=data["time"], q=data["q"][:, in_q], v=data["v"][:, in_v], a=data["a"][:, in_v], tau=data["tau"][:, in_v],
+        positions=data["positions"][:, b], rotations=data["rotations"][:, b], com=data["com"], contacts=contacts,
+        momentum=data["momentum"], power=data["power"][:, in_v],
+        energy=Energy(kinetic=data["kinetic_energy"], potential=data["potential_energy"]),
+    )  # fmt: skip
+
+
+def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
+    saved, own = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.contact_points)
+    if sorted(saved) != sorted(own):
+        raise InputError(f"the saved contacts {', '.join(saved)} are not those of {body.name}: {', '.join(own)}")
+    order = [saved.index(n) for n in own]
+    return Contacts(
+        points=own, active=data["contact_active"][:, order], force=data["contact_force"][:, order], method="as saved"
+    )

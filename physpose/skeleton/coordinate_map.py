@@ -45,6 +45,8 @@ class CoordinateMap:
     all_names: tuple[str, ...]  # n_x, of every coordinate of the file, in its order
     couplings: Layer  # s -> x
     joints: Layer  # x -> z
+    places: tuple[tuple[int, int], ...] = ()  # (n_z,) number of its axis among a CustomJoint's six, and of its coordinate
+    #                                         among the joint's own; (0, 0) in other joints
     slide_scales: Array = field(default_factory=lambda: np.ones(0))  # (n_z,) factor on each z, see Skeleton.scaled
 
     @property

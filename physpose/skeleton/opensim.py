@@ -136,6 +136,7 @@ class _Builder:
                 source=tuple(x_names.index(str(a.coordinate)) for a in self.axes),
                 functions=tuple(a.function for a in self.axes),
             ),
+            places=tuple(a.place for a in self.axes),
         )
 
     def _coordinate(self, name: str) -> Coordinate:

@@ -32,6 +32,7 @@ class Axis:
     axis: Array  # (3,) unit vector
     coordinate: str | None
     function: PiecewisePolynomial
+    place: tuple[int, int] = (0, 0)  # of a CustomJoint: which of its six axes, which of its coordinates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,8 @@ def _custom_axis(file: OsimFile, joint: FileJoint, k: int) -> Axis:
         raise InputError(f"{where} {error}") from None
     if a.coordinate is None and f.constant is None:
         raise InputError(f"{where} has a function of no coordinate; name one in <coordinates>")
-    return Axis(name=AXES[k], slide=k > 2, axis=a.axis / length, coordinate=a.coordinate, function=f)
+    place = (k, own.index(a.coordinate)) if a.coordinate is not None else (k, 0)
+    return Axis(name=AXES[k], slide=k > 2, axis=a.axis / length, coordinate=a.coordinate, function=f, place=place)
 
 
 def _simple_axes(file: OsimFile, joint: FileJoint) -> Iterator[Axis]:

@@ -66,7 +66,9 @@ def _custom_axis(file: OsimFile, joint: FileJoint, k: int) -> Axis:
     if a.coordinate is not None and a.coordinate not in own:
         raise InputError(f"{where} depends on {a.coordinate!r}, no coordinate of the joint; its own: {', '.join(own)}")
     if a.coordinate is not None and a.function is None:
-        raise InputError(f"{where} depends on {a.coordinate!r} by no function; a <LinearFunction> with 1 0 is the plain one")
+        raise InputError(
+            f"{where} depends on {a.coordinate!r} by no function; a <LinearFunction> with 1 0 is the plain one"
+        )
     try:
         f = constant(0.0) if a.function is None else read_function(a.function)
     except InputError as error:
@@ -82,7 +84,9 @@ def _simple_axes(file: OsimFile, joint: FileJoint) -> Iterator[Axis]:
     names = [c.name for c in joint.coordinates]
     if len(names) != len(turns) + len(slides):
         needed = len(turns) + len(slides)
-        raise InputError(f"{file.path}: joint {joint.name!r} ({joint.kind}) has {len(names)} coordinates; {needed} needed")
+        raise InputError(
+            f"{file.path}: joint {joint.name!r} ({joint.kind}) has {len(names)} coordinates; {needed} needed"
+        )
     for k in (*range(len(turns), len(names)), *range(len(turns))):
         letter = (turns + slides)[k]
         yield Axis(

@@ -15,10 +15,10 @@ import numpy as np
 from physpose.conventions import R_YUP_ZUP, EulerJoint, pose_of, to_z_up
 from physpose.errors import InputError
 from physpose.skeleton.coordinate_map import CoordinateMap, Layer
-from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point, Skeleton
-from physpose.skeleton.opensim_coordinates import FREE, Coordinates, sort_coordinates
+from physpose.skeleton.model import Body, Coordinate, Joint, Skeleton
+from physpose.skeleton.opensim_coordinates import sort_coordinates
 from physpose.skeleton.opensim_joints import Axis, axes_of, euler_joint, folded, is_quaternion
-from physpose.skeleton.opensim_points import contact_points, marker_set, scale_groups
+from physpose.skeleton.opensim_points import marker_set, scale_groups
 from physpose.skeleton.opensim_xml import GROUND, FileBody, FileJoint, OsimFile, Placement, read_osim_file
 from physpose.types import Array
 
@@ -46,6 +46,7 @@ class _Builder:
         self.bodies: list[Body] = []
         self.euler: list[EulerJoint] = []
         self.axes: list[Axis] = []  # of all chain joints, in the order of the bodies
+        self.axes_of_file: list[Axis] = []  # constant ones too
 
     def build(self) -> Skeleton:
         by_name = {b.name: b for b in self.file.bodies}
@@ -75,6 +76,7 @@ class _Builder:
         parent = None if root else joint.parent
         outer = WORLD_GROUND @ joint.in_parent if root else joint.in_parent
         axes = axes_of(self.file, joint)
+        self.axes_of_file += axes
         first = root and not any(b.joint.kind == "free" for b in self.bodies)
         if is_quaternion(joint, axes, self.coordinates, first):
             self._add_quaternion(joint, body, parent, axes, outer)
@@ -100,9 +102,7 @@ class _Builder:
         moving = Joint(name=joint.name, kind="ball", translation=outer.p, rotation=outer.R @ joint.in_child.R.T)
         self._add_body(joint, body, parent, moving, Placement(R=np.eye(3), p=-joint.in_child.p))
 
-    def _add_body(
-        self, joint: FileJoint, body: FileBody, parent: str | None, moving: Joint, after: Placement
-    ) -> None:
+    def _add_body(self, joint: FileJoint, body: FileBody, parent: str | None, moving: Joint, after: Placement) -> None:
         """The body at its joint, with a massless frame in between where its origin lies elsewhere."""
         if np.any(after.p):
             frame = f"{joint.child}_offset"
@@ -127,7 +127,7 @@ class _Builder:
         column = {n: i for i, n in enumerate(names)}
         return CoordinateMap(
             coordinates=tuple(self._coordinate(n) for n in names),
-            all_names=x_names,
+            file_coordinates=tuple(self._coordinate(n) for n in x_names),
             couplings=Layer(
                 source=tuple(column.get(rules[n].source or "", 0) for n in x_names),
                 functions=tuple(rules[n].function for n in x_names),
@@ -136,12 +136,13 @@ class _Builder:
                 source=tuple(x_names.index(str(a.coordinate)) for a in self.axes),
                 functions=tuple(a.function for a in self.axes),
             ),
+            places=tuple(a.place for a in self.axes),
         )
 
     def _coordinate(self, name: str) -> Coordinate:
         """What the user sees: the axis is that of the first joint axis that it moves."""
         c = self.coordinates.by_name[name]
-        moved = [a for a in self.axes if self.coordinates.rules[str(a.coordinate)].source == name]
+        moved = [a for a in self.axes_of_file if a.coordinate == name]
         turns = [a for a in moved if not a.slide]
         first = next(iter(turns or moved), None)
         return Coordinate(
@@ -181,7 +182,9 @@ def _parents_first(file: OsimFile) -> Iterator[FileJoint]:
                 f"{joint.name!r}: a loop; cut one and, if need be, weld by a constraint"
             )
         if joint.child == GROUND:
-            raise InputError(f"{file.path}: joint {joint.name!r} has the ground as its child; exchange parent and child")
+            raise InputError(
+                f"{file.path}: joint {joint.name!r} has the ground as its child; exchange parent and child"
+            )
         of_child[joint.child] = joint
     placed = {GROUND}
     waiting = [b.name for b in file.bodies]

@@ -136,7 +136,7 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Give
 
 
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Given:
-    from physpose.conventions import PELVIS_COORDINATES, opensim_names, q_from_opensim, q_to_opensim
+    from physpose.conventions import PELVIS_COORDINATES, angle_names, opensim_names, q_from_opensim, q_to_opensim
     from physpose.io.storage import read_storage
 
     body, table = body or load_skeleton(**who), read_storage(path)
@@ -148,21 +148,16 @@ def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any]) ->
     if missing := [n for n in PELVIS_COORDINATES if n in lost]:
         raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
     c = np.tile(neutral, (len(table.time), 1))
-    angle = _is_angle(body, names)
+    angles = angle_names(body)
     for n in wanted:
         i = names.index(n)
-        c[:, i] = np.radians(table.column(n)) if table.in_degrees and angle[i] else table.column(n)
+        c[:, i] = np.radians(table.column(n)) if table.in_degrees and n in angles else table.column(n)
     _finite(c, names, table.time, str(path))
     unused = [n for n in table.names if n not in names]
     notes = [f"not in the file, held at their neutral value: {', '.join(lost)}"] if lost else []
     notes += [f"columns of the file that {body.name} does not have: {', '.join(unused)}"] if unused else []
     notes += list(table.warnings)
     return _Given(source=str(path), skeleton=body, time=table.time, q=q_from_opensim(body, c), notes=tuple(notes))
-
-
-def _is_angle(body: Skeleton, names: Sequence[str]) -> list[bool]:
-    slides = {c.name for c in body.coordinates if c.kind == "slide"}
-    return [n not in slides and not n.endswith(("_tx", "_ty", "_tz")) for n in names]
 
 
 def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Given:

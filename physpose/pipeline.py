@@ -15,7 +15,7 @@ from torch import Tensor
 from physpose import dynamics
 from physpose.caveats import STANDARD_GRAVITY, checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
-from physpose.errors import InputError
+from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
@@ -23,6 +23,7 @@ from physpose.estimation.problem import CameraPrior
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_trajectory
 from physpose.io.camera import camera_from, focal_prior
+from physpose.plausibility.recording import located
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
@@ -30,6 +31,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.sources import Observations, observe
 from physpose.types import Array, Assumption, Camera, Contacts, Energy, FitStatus, Motion
 
+CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
 CONTACT_THRESHOLD = 0.5  # of the belief
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
@@ -51,6 +53,7 @@ def fit(
     image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] = EARTH,
     settings: EstimationSettings | None = None,
+    check: str | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """The most probable motion of a physical skeleton, with its dynamics, from observations of a person.
@@ -69,12 +72,16 @@ def fit(
         image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up.
         settings: the estimator's numbers.
+        check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
+            stay upright.
         progress: receives stages; None is silent.
 
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
+    if check not in CHECKS:
+        raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
@@ -92,7 +99,7 @@ def fit(
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.contact
         motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
-    return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds)
+    return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds, check)
 
 
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
@@ -166,25 +173,20 @@ def _contacts(
     force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
     wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
-    points = _contact_positions(skeleton, positions, rotations)
+    points, names = located(skeleton, positions, rotations), tuple(p.name for p in skeleton.contact_points)
+    if not names:
+        nowhere = np.zeros(points.shape[:2], bool)
+        return Contacts(points=(), active=nowhere, force=points, method="none: the body has no contact points")
     active = belief > CONTACT_THRESHOLD
     active = with_needed_support(active, points[..., 2] - floor, force[:, 2] / weight, SUPPORT_HEIGHT)
     stature = skeleton.subject.height if skeleton.subject else 1.7
     split = split_root_wrench(wrench, points, active, weight, stature)
-    names = tuple(p.name for p in skeleton.contact_points)
     return Contacts(points=names, active=active, force=split, method=METHOD.format(mu=FRICTION))
-
-
-def _contact_positions(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
-    """(T, C, 3) [m], world."""
-    index = [skeleton.body_index(p.body) for p in skeleton.contact_points]
-    offset = np.array([p.offset for p in skeleton.contact_points])
-    return positions[:, index] + (rotations[:, index] @ offset[..., None])[..., 0]
 
 
 def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rotations: Array) -> dict[str, Array]:
     """Contact forces as wrenches (T, 6) on their bodies: force and moment about the body's origin, world axes."""
-    points = _contact_positions(skeleton, positions, rotations)
+    points = located(skeleton, positions, rotations)
     wrenches: dict[str, Array] = {}
     for c, point in enumerate(skeleton.contact_points):
         arm = points[:, c] - positions[:, skeleton.body_index(point.body)]
@@ -195,7 +197,7 @@ def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rot
 
 def _result(
     motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton,
-    camera: tuple[CameraPrior, Assumption], gravity: Array, seconds: dict[str, float],
+    camera: tuple[CameraPrior, Assumption], gravity: Array, seconds: dict[str, float], check: str | None,
 ) -> FitResult:  # fmt: skip
     prior, camera_assumption = camera
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
@@ -220,6 +222,7 @@ def _result(
         assumptions=assumptions,
         warnings=warnings,
         gravity=gravity,
+        check=check,
         status=FitStatus(
             converged=trajectory.converged, iterations=trajectory.iterations, cost=trajectory.cost, seconds=seconds,
             details={"term costs": trajectory.term_costs},

@@ -45,7 +45,18 @@ def summarize(result: FitResult, files: Mapping[str, Path] | None = None) -> dic
         "potential_energy_J": _range(result.energy.potential),
         "contact_forces": result.contacts.method,
         "assumptions": [{"what": a.what, "value": a.value, "source": a.source} for a in result.assumptions],
+        "plausibility": _plausibility(result),
         "files": {kind: str(path) for kind, path in (files or {}).items()},
+    }
+
+
+def _plausibility(result: FitResult) -> dict[str, Any]:
+    p = result.plausibility
+    return {
+        "passed": p.passed,
+        "frames_passed": int(p.frames_passed.sum()),
+        "failed": [m.name for m in p.failed],
+        "findings": [f.sentence for f in p.findings],
     }
 
 
@@ -110,9 +121,15 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("kinetic energy", _span(summary["kinetic_energy_J"], "J")),
         ("potential energy", _span(summary["potential_energy_J"], "J")),
         ("contact forces", summary["contact_forces"]),
+        ("plausibility", _verdict(summary["plausibility"], frames)),
     ]
     not_given = [a for a in summary["assumptions"] if a["source"] != "given"]
     return facts + [(a["what"], f"{a['value']} ({a['source']})") for a in not_given]
+
+
+def _verdict(p: Mapping[str, Any], frames: int) -> str:
+    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else ""
+    return f"{p['frames_passed']} of {frames} frames pass every measure{failed}"
 
 
 def _who(summary: Mapping[str, Any]) -> str:

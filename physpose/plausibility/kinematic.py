@@ -48,11 +48,12 @@ def bone_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
     if not r.bones:
         return "no bones are known: give bones=, a keypoint set that has some, or a skeleton"
     length = _lengths(r)
-    bones = length[:, (median := np.nanmedian(length, axis=0)) > 1e-3]
-    names = [n for n, m in zip(_bone_names(r), median, strict=True) if m > 1e-3]
-    median = median[median > 1e-3]
+    median = _median(length)
+    long = median > 1e-3  # [m] two points in one place are no bone
+    names = [n for n, keep in zip(_bone_names(r), long, strict=True) if keep]
     return judged(
-        "bone lengths", time=r.time, values=100 * np.abs(bones / median - 1), subjects=tuple(names), unit="%",
+        "bone lengths", time=r.time, values=100 * np.abs(length[:, long] / median[long] - 1), subjects=tuple(names),
+        unit="%",
         threshold=100 * s.bone_length, source=SOURCES["bone lengths"],
         phrase="is {value} off its median length", tolerated_share=s.tolerated_share,
     )  # fmt: skip
@@ -61,12 +62,14 @@ def bone_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
 def side_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Difference of each bone's length between left and right, over their mean [%]."""
     length, names = _lengths(r), _bone_names(r)
-    pairs = [(i, names.index(t)) for i, n in enumerate(names) if (t := _twin(n)) in names and t != n and t > n]
+    ends = [(r.names[a], r.names[b]) for a, b in r.bones]
+    twins = [tuple(_other_side(n) for n in pair) for pair in ends]
+    pairs = [(i, ends.index(t)) for i, t in enumerate(twins) if t in ends and t != ends[i] and i < ends.index(t)]
     if not pairs:
         return "no bones come in pairs"
     left, right = (length[:, [p[k] for p in pairs]] for k in (0, 1))
     mean = (left + right) / 2
-    long = np.nanmedian(mean, axis=0) > 0.02  # [m] shorter ones tell nothing
+    long = _median(mean) > 0.02  # [m] shorter ones tell nothing
     if not long.any():
         return "no paired bone is longer than 2 cm"
     values = 100 * np.abs(left - right)[:, long] / mean[:, long]
@@ -202,6 +205,14 @@ def _coordinates(skeleton: Skeleton, q: Array) -> list[tuple[str, str, tuple[flo
     return [(c.name, c.kind, c.range, q[:, i]) for c, i, _ in coordinate_columns(skeleton)]
 
 
+def _median(x: Array) -> Array:
+    """Over the frames (n,) of x (T, n); NaN where there is none."""
+    out = np.full(x.shape[1], np.nan)
+    seen = np.isfinite(x).any(0)
+    out[seen] = np.nanmedian(x[:, seen], axis=0)
+    return out
+
+
 def _lengths(r: Recording) -> Array:
     """(T, n_bones) [m]."""
     ends = np.array(r.bones, int).reshape(-1, 2)
@@ -212,19 +223,15 @@ def _bone_names(r: Recording) -> list[str]:
     return [f"{r.names[a]}-{r.names[b]}" for a, b in r.bones]
 
 
-def _twin(bone: str) -> str:
-    """The same bone's name on the other side."""
-    return "-".join(_other_side(end) for end in bone.split("-"))
-
-
 def _other_side(name: str) -> str:
-    for a, b in (("_l", "_r"), ("_r", "_l")):
-        if name.endswith(a):
-            return name[:-2] + b
+    """The same point's name on the other side: femur_r, Hand.L, left_knee, RHip; itself in the middle."""
+    for a, b in (("r", "l"), ("R", "L"), ("l", "r"), ("L", "R")):
+        if name[-2:] in (f"_{a}", f".{a}"):
+            return name[:-1] + b
     for a, b in (("left", "right"), ("right", "left"), ("Left", "Right"), ("Right", "Left")):
         if a in name:
             return name.replace(a, b)
-    for a, b in (("R", "L"), ("L", "R")):  # HALPE and OpenPose: "RHip"
+    for a, b in (("R", "L"), ("L", "R")):
         if name.startswith(a) and name[1:2].isupper():
             return b + name[1:]
     return name

@@ -15,7 +15,8 @@ from physpose.skeleton.model import Subject
 from physpose.types import Array
 
 NO_ROOT = "the body has no free root: the world carries it"
-NO_FORCES = "one frame has no accelerations"
+NO_GROUND = "no point of the body may touch the floor: give the ground's forces as external"
+NO_FORCES = "fewer than three frames have no accelerations"
 ADULT_AGE = 30.0  # [years] of a body of unknown age
 
 
@@ -57,8 +58,8 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
         return NO_ROOT
     if len(r.time) < 3:
         return NO_FORCES
-    if np.any(r.gravity) and not r.ground_names and not r.external:
-        return "no point of the body may touch the floor: give the ground's forces as external"
+    if _carried_by_nothing(r):
+        return NO_GROUND
     force, moment = (np.linalg.norm(r.motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
     if not np.isfinite(force).any():
         return "torques are not known"
@@ -68,6 +69,11 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
         peak, what = r.weight, "body weight"
     height = float(np.nanmean(r.motion.com[:, 2])) - r.floor if r.floor is not None else 0.55 * r.stature
     return force, moment, peak, what, max(height, 0.1 * r.stature)
+
+
+def _carried_by_nothing(r: Recording) -> bool:
+    """Has the body weight, but neither points to stand on nor given forces?"""
+    return bool(np.any(r.gravity)) and not r.ground_names and not r.external and r.needed_wrench is not None
 
 
 def _rms(x: Array, unit: str) -> dict[str, float]:
@@ -93,15 +99,15 @@ def friction(r: Recording, s: PlausibilitySettings) -> Measure | str:
 
 
 def pull(r: Recording, s: PlausibilitySettings) -> Measure | str:
-    """Force with which the floor would have to pull [body weights]."""
+    """Force with which the floor would have to pull [% of body weight]."""
     forces = _floor_forces(r)
     if isinstance(forces, str):
         return forces
-    values = np.stack([np.maximum(-f[:, 2], 0.0) / r.weight for f in forces.values()], 1)
+    values = np.stack([100 * np.maximum(-f[:, 2], 0.0) / r.weight for f in forces.values()], 1)
     return judged(
-        "pull of the floor", time=r.time, values=values, subjects=tuple(forces), unit="body weights",
-        threshold=s.pull, source=SOURCES["pull of the floor"],
-        phrase="is pulled down with {value}", tolerated_share=s.tolerated_share,
+        "pull of the floor", time=r.time, values=values, subjects=tuple(forces), unit="% BW",
+        threshold=100 * s.pull, source=SOURCES["pull of the floor"],
+        phrase="is pulled down with {value}", tolerated_share=s.tolerated_share, note="BW: body weight",
     )  # fmt: skip
 
 
@@ -161,6 +167,8 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return NO_SKELETON
     if len(r.time) < 3:
         return NO_FORCES
+    if _carried_by_nothing(r):
+        return NO_GROUND
     who = _subject(r)
     values, names, without = [], [], []
     for c, _, i in coordinate_columns(r.skeleton):
@@ -196,6 +204,8 @@ def joint_power(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return NO_SKELETON
     if len(r.time) < 3:
         return NO_FORCES
+    if _carried_by_nothing(r):
+        return NO_GROUND
     columns = [(c.name, i) for c, _, i in coordinate_columns(r.skeleton)]
     if not columns:
         return "this skeleton has no named coordinates"

@@ -48,16 +48,16 @@ def _measures(r: Recording, s: PlausibilitySettings, u: Upright) -> dict[str, Me
     }
     weight = r.weight
     rows = {
-        FORCE: (u.help_force / weight, s.help_force, "body weights", "force of {value}", details),
+        FORCE: (u.help_force / weight, s.help_force, "% BW", "force of {value}", details),
         MOMENT: (
-            u.help_moment / (weight * r.stature), s.help_moment, "body weights x stature", "moment of {value}", {},
+            u.help_moment / (weight * r.stature), s.help_moment, "% BW x height", "moment of {value}", {},
         ),
     }  # fmt: skip
     return {
         name: judged(
-            name, time=r.time, values=windowed_rms(x, r.time, WINDOW), subjects=("the motion",), unit=unit,
-            threshold=threshold, source=SOURCES[name], phrase=f"needs a helping {what} (RMS) to stay upright",
-            tolerated_share=s.tolerated_share, details=more, note=f"RMS over {WINDOW:g} s",
+            name, time=r.time, values=100 * windowed_rms(x, r.time, WINDOW), subjects=("the motion",), unit=unit,
+            threshold=100 * threshold, source=SOURCES[name], phrase=f"needs a helping {what} (RMS) to stay upright",
+            tolerated_share=s.tolerated_share, details=more, note=f"RMS over {WINDOW:g} s; BW: body weight",
         )
         for name, (x, threshold, unit, what, more) in rows.items()
     }  # fmt: skip

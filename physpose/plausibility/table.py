@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-CELLS = 32  # characters of a timeline
+CELLS = 20  # characters of a timeline
 MOST = 3  # sentences of a measure
 
 

@@ -151,8 +151,15 @@ def _tiles(result: FitResult) -> str:
         f"<div class=tile><span class=name>{escape(t['name'])}</span>"
         f"<span class=value>{escape(t['value'])}<small>{escape(t['unit'])}</small></span>"
         f"<span class=note>{escape(t['note'])}</span></div>"
-        for t in headline(result)
+        for t in (*headline(result), _plausible_tile(result))
     )
+
+
+def _plausible_tile(result: FitResult) -> dict[str, str]:
+    p = result.plausibility
+    share = 100 * float(p.frames_passed.mean())
+    note = f"worst: {p.failed[0].name}" if p.failed else "every measure passes"
+    return {"name": "Plausible frames", "value": f"{share:.0f}", "unit": "%", "note": note}
 
 
 def _sections(result: FitResult) -> str:

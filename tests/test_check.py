@@ -1,0 +1,264 @@
+"""``check`` reads motions from anywhere, says clearly what it cannot read, and its exit codes tell the verdict."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from example_result import example_result
+
+from physpose import check, cli, load_skeleton
+from physpose.conventions import opensim_names, q_to_opensim
+from physpose.errors import InputError, PhysposeError, UnknownNameError
+from physpose.io.storage import write_storage
+from sims import planted
+
+
+@pytest.fixture(scope="module")
+def adult():
+    return load_skeleton("adult")
+
+
+@pytest.fixture(scope="module")
+def squat(adult):
+    return planted.simulate(adult, fps=60.0)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    result = example_result()
+    folder = tmp_path_factory.mktemp("saved")
+    result.save(folder)
+    return result, folder
+
+
+def write_mot(path, sim, drop=(), q=None):
+    names = opensim_names(sim.skeleton)
+    c = q_to_opensim(sim.skeleton, sim.q if q is None else q)
+    turns = [not n.endswith(("_tx", "_ty", "_tz")) for n in names]
+    c[:, turns] = np.degrees(c[:, turns])
+    keep = [i for i, n in enumerate(names) if n not in drop]
+    write_storage(path, [names[i] for i in keep], sim.time, c[:, keep], in_degrees=True, title="Coordinates")
+    return path
+
+
+# --- sources --------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_knows_its_plausibility(saved):
+    result, _ = saved
+    p = result.plausibility
+    assert p is result.plausibility  # computed once
+    assert not p.passed
+    assert {"foot skate", "penetration", "root residual force"} <= {m.name for m in p.failed}
+    assert check(result).to_dict() == p.to_dict()
+
+
+def test_a_saved_folder_says_what_the_result_says(saved):
+    result, folder = saved
+    for path in (folder, folder / "result.npz"):
+        again = check(path)
+        assert [m.name for m in again] == [m.name for m in result.plausibility]
+        for m in result.plausibility:
+            np.testing.assert_allclose(again[m.name].series, m.series, atol=1e-6, err_msg=m.name)
+
+
+def test_a_saved_motion_needs_its_body(saved, tmp_path):
+    alone = tmp_path / "result.npz"
+    alone.write_bytes((saved[1] / "result.npz").read_bytes())
+    with pytest.raises(InputError, match=r"no skeleton\.xml beside it"):
+        check(alone)
+    assert check(alone, saved[0].skeleton)["joint limits"].passed
+    with pytest.raises(InputError, match="another body"):
+        check(alone, load_one_knee())
+
+
+def load_one_knee():
+    from test_cli import one_knee
+
+    return one_knee()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"not a zip"])
+def test_a_broken_archive_is_refused(tmp_path, content):
+    path = tmp_path / "result.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"result\.npz"):
+        check(path)
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", poses=np.zeros((3, 72)))
+    with pytest.raises(InputError, match=r"no saved result: it lacks time, q"):
+        check(tmp_path / "a.npz")
+
+
+def test_opensim_coordinates_are_judged_as_the_arrays_are(squat, adult, tmp_path):
+    path = write_mot(tmp_path / "squat.mot", squat)
+    from_file, from_arrays = check(path, adult), check((squat.time, squat.q), adult)
+    assert from_file.passed
+    for m in from_arrays:
+        np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-3, err_msg=m.name)
+
+
+def test_missing_and_unknown_columns_are_told(squat, adult, tmp_path):
+    path = write_mot(tmp_path / "squat.mot", squat, drop=("neck_flexion", "wrist_flex_r"))
+    text = path.read_text().replace("hip_rotation_r", "tail_angle")
+    path.write_text(text)
+    notes = " ".join(check(path, adult).notes)
+    assert "neutral value: hip_rotation_r, neck_flexion, wrist_flex_r" in notes
+    assert "does not have: tail_angle" in notes
+
+
+def test_without_the_pelvis_nothing_is_known(squat, adult, tmp_path):
+    path = write_mot(tmp_path / "a.mot", squat, drop=("pelvis_ty",))
+    with pytest.raises(InputError, match="lacks pelvis_ty"):
+        check(path, adult)
+
+
+def test_a_gap_is_named_with_its_time(squat, adult, tmp_path):
+    q = squat.q.copy()
+    q[7, 12] = np.nan
+    with pytest.raises(InputError, match="column 12 is not a number at frame 7"):
+        check((squat.time, q), adult)
+    path = write_mot(tmp_path / "a.mot", squat)
+    lines = path.read_text().splitlines()
+    cells = lines[-3].split("\t")
+    cells[10] = "nan"
+    path.write_text("\n".join([*lines[:-3], "\t".join(cells), *lines[-2:]]) + "\n")
+    with pytest.raises(InputError, match=f"is not a number at frame {len(squat.time) - 3}"):
+        check(path, adult)
+
+
+def test_a_lowpass_filter_calms_raw_coordinates(squat, adult, tmp_path):
+    rng = np.random.default_rng(5)
+    q = squat.q.copy()
+    q[:, 7:] += rng.normal(scale=0.01, size=q[:, 7:].shape)
+    raw, calm = check((squat.time, q), adult), check((squat.time, q), adult, lowpass=6.0)
+    assert calm["jitter"].mean < 0.2 * raw["jitter"].mean
+    assert calm["joint torque"].value < 0.5 * raw["joint torque"].value
+
+
+def test_the_worn_device_changes_the_forces(saved):
+    result, _ = saved
+    worn = result.skeleton.attach("pelvis", 6.0, np.zeros(3), name="pack")
+    heavier = check(result, worn)
+    light = check(result)
+    assert heavier.skeleton == light.skeleton
+    assert heavier["joint torque"].value != light["joint torque"].value
+
+
+def test_a_bvh_is_judged_by_its_points(tmp_path):
+    path = tmp_path / "a.bvh"
+    path.write_text(
+        "HIERARCHY\nROOT Hips\n{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
+        "JOINT LeftLeg\n{\nOFFSET 10 -90 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{\nOFFSET 0 -40 0\n}\n}\n"
+        "JOINT RightLeg\n{\nOFFSET -10 -90 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{\nOFFSET 0 -40 0\n}\n}\n"
+        "}\nMOTION\nFrames: 12\nFrame Time: 0.05\n"
+        + "".join(f"{4.0 * t} 90 0 0 0 0 0 0 0 0 0 0\n" for t in range(12))
+    )
+    p = check(path)
+    assert p["bone lengths"].value < 1e-6
+    assert p["left-right lengths"].value < 1e-6
+    assert p["foot skate"].value == pytest.approx(0.8, rel=1e-3)  # 4 cm a frame, 20 frames a second
+    assert "root residual force" in p.not_judged
+    with pytest.raises(InputError, match="own skeleton"):
+        check(path, "adult")
+
+
+@pytest.mark.parametrize(
+    ("motion", "error", "message"),
+    [
+        (3, InputError, "cannot check int"),
+        ("nowhere.mot", InputError, "no such file"),
+        ("clip.mp4", UnknownNameError, r"clip\.mp4.*known: a result's folder, \.npz, \.mot"),
+        ((np.arange(3.0), np.zeros((4, 41))), InputError, "time has shape"),
+        ((np.zeros(3), np.zeros((3, 41))), InputError, "strictly increasing"),
+        ((np.arange(3.0), np.zeros((3, 5))), InputError, r"q has shape \(3, 5\); adult needs \(3, 41\)"),
+        ((np.arange(3.0), np.zeros((3, 5, 2))), InputError, "points have shape"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(motion, error, message):
+    with pytest.raises(error, match=message):
+        check(motion)
+
+
+def test_bones_must_join_columns_that_exist():
+    points = np.random.default_rng(0).normal(size=(5, 4, 3))
+    with pytest.raises(InputError, match="bones"):
+        check((np.arange(5.0), points), bones=[(0, 4)])
+    with pytest.raises(InputError, match="coco17 has 17 keypoints, the array 4"):
+        check((np.arange(5.0), points), keypoint_set="coco17")
+    assert "no bones are known" in check((np.arange(5.0), points)).not_judged["bone lengths"]
+
+
+def test_one_frame_is_judged_as_a_pose(adult):
+    p = check(([0.0], adult.neutral[None]), adult)
+    assert p["joint limits"].passed
+    assert p["penetration"].passed
+    assert "frames" in p.not_judged["root residual force"]
+    p.to_dict()
+
+
+def test_a_real_walk_fits_the_model_it_was_measured_with(data_dir):
+    folder = data_dir / "nimblephysics/data/grf/Subject4"
+    p = check(folder / "IK/walking1_ik.mot", folder / "Models/optimized_scale_and_markers.osim", lowpass=8.0)
+    assert p["joint limits"].passed
+    assert p["bone lengths"].passed
+    assert p["jitter"].passed
+    assert p["float"].passed
+    assert "external" in p.not_judged["root residual force"]  # the model has no contact points
+
+
+def test_a_drop_jump_starts_above_the_floor(data_dir, adult):
+    path = data_dir / "nimblephysics/data/grf/Subject4/IK/DJ2_ik.mot"
+    p = check(path, adult, floor="auto", lowpass=8.0)
+    assert 25 < p["float"].series[:50].min()  # [cm] it stands on a box
+    assert not p["float"].passed
+    assert p["joint torque"].passed
+    assert p["joint power"].passed
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_exit_codes_tell_the_verdict(squat, adult, tmp_path, capsys):
+    good = write_mot(tmp_path / "good.mot", squat)
+    q = squat.q.copy()
+    q[:, 2] -= 0.08
+    bad = write_mot(tmp_path / "bad.mot", squat, q=q)
+    assert cli.main(["check", str(good)]) == cli.EXIT_OK
+    assert "plausible: 145 of 145 frames" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["check", str(bad), "--skeleton", "adult"]) == cli.EXIT_FAILED
+    out = capsys.readouterr().out
+    assert "not plausible" in out
+    assert "sinks into the floor by 8." in out
+    assert cli.main(["check", str(bad), "--floor", "-0.08"]) == cli.EXIT_OK
+    capsys.readouterr()
+    assert cli.main(["check", str(tmp_path / "none.mot")]) == cli.EXIT_ERROR
+    assert "no such file" in capsys.readouterr().err
+    assert cli.main(["check", str(bad), "--floor", "high"]) == cli.EXIT_ERROR
+
+
+def test_json_is_all_there_is_on_stdout(squat, tmp_path, capfd):
+    good = write_mot(tmp_path / "good.mot", squat)
+    assert cli.main(["check", str(good), "--json", "--out", str(tmp_path / "out")]) == cli.EXIT_OK
+    about = json.loads(capfd.readouterr().out)
+    assert about["passed"] is True
+    assert sorted(about["files"]) == ["csv", "json", "picture"]
+    assert (tmp_path / "out/plausibility.html").is_file()
+
+
+def test_an_unusable_output_folder_is_refused_first(squat, tmp_path, capsys):
+    good = write_mot(tmp_path / "good.mot", squat)
+    (tmp_path / "file").write_text("")
+    assert cli.main(["check", str(good), "--out", str(tmp_path / "file")]) == cli.EXIT_ERROR
+    assert "not a folder" in capsys.readouterr().err
+
+
+def test_an_unknown_check_of_a_fit_is_refused():
+    from physpose import fit
+
+    with pytest.raises(PhysposeError, match="unknown check 'bullet'; known: mujoco"):
+        fit("clip.mp4", check="bullet")

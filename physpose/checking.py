@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,16 @@ from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
 from physpose.estimation.settings import EstimationSettings
+from physpose.motions import Given, read_motion
 from physpose.pipeline import EARTH, SUPPORT_HEIGHT, motion_with_dynamics
 from physpose.plausibility import Plausibility, PlausibilitySettings, Recording, assess
 from physpose.plausibility.recording import located
 from physpose.plausibility.simulated import with_mujoco
-from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Motion
 
 AUTO_PERCENTILE = 5.0  # of the lowest point's height: the floor, where it is to be found
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Given:
-    """What was read: a whole motion, coordinates, or points."""
-
-    source: str
-    skeleton: Skeleton | None = None
-    gravity: Array | None = None
-    motion: Motion | None = None
-    time: Array | None = None
-    q: Array | None = None
-    points: Array | None = None  # (T, P, 3) [m]
-    names: tuple[str, ...] = ()
-    bones: tuple[tuple[int, int], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def check(
@@ -88,7 +72,7 @@ def check(
     """
     who = {"age": age, "sex": sex, "height": height, "mass": mass}
     body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(skeleton, **who)  # type: ignore[arg-type]
-    given = _read(motion, body, who, keypoint_set, bones)
+    given = read_motion(motion, body, who, keypoint_set, bones)
     recording = _recording(given, external or {}, gravity, floor, lowpass)
     found = assess(recording, settings)
     if mujoco:
@@ -96,142 +80,8 @@ def check(
     return replace(found, notes=given.notes)
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
-
-
-def _read(
-    motion: Any, body: Skeleton | None, who: dict[str, Any], keypoint_set: str | None, bones: Any
-) -> _Given:
-    if isinstance(motion, FitResult):
-        same = body is None or body is motion.skeleton
-        given = _Given(source=motion.source, skeleton=body or motion.skeleton, gravity=motion.gravity, motion=motion)
-        return given if same else replace(given, motion=None, time=motion.time, q=motion.q)
-    if isinstance(motion, str | Path):
-        return _read_file(Path(motion), body, who)
-    time, values = _pair(motion)
-    if values.ndim == 3:
-        return _points(time, values, body, who, keypoint_set, bones)
-    body = body or load_skeleton(**who)
-    return _Given(source="array", skeleton=body, time=time, q=_checked_q(body, time, values))
-
-
-def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Given:
-    suffix = ".npz" if path.is_dir() else path.suffix.lower()
-    if suffix not in READERS:
-        raise UnknownNameError("kind of motion file", path.name, ("a result's folder", *READERS))
-    if not path.exists():
-        raise InputError(f"no such file: {path}")
-    return READERS[suffix](path, body, who)
-
-
-def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Given:
-    from physpose.io.results import read_result
-
-    saved = read_result(path)
-    given = _Given(source=str(path), skeleton=body or saved.skeleton, gravity=saved.gravity, motion=saved.motion)
-    if body is None:
-        return given
-    moved = read_result(path, body).motion
-    return replace(given, motion=None, time=moved.time, q=moved.q)
-
-
-def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Given:
-    from physpose.conventions import PELVIS_COORDINATES, angle_names, opensim_names, q_from_opensim, q_to_opensim
-    from physpose.io.storage import read_storage
-
-    body, table = body or load_skeleton(**who), read_storage(path)
-    names, neutral = opensim_names(body), q_to_opensim(body, body.neutral[None])[0]
-    wanted = [n for n in names if n in table.names]
-    lost = [n for n in names if n not in table.names]
-    if not set(wanted) - set(PELVIS_COORDINATES):
-        raise InputError(f"{path} has no coordinate of {body.name}: it holds {', '.join(table.names[:8])} ...")
-    if missing := [n for n in PELVIS_COORDINATES if n in lost]:
-        raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
-    c = np.tile(neutral, (len(table.time), 1))
-    angles = angle_names(body)
-    for n in wanted:
-        i = names.index(n)
-        c[:, i] = np.radians(table.column(n)) if table.in_degrees and n in angles else table.column(n)
-    _finite(c, names, table.time, str(path))
-    unused = [n for n in table.names if n not in names]
-    notes = [f"not in the file, held at their neutral value: {', '.join(lost)}"] if lost else []
-    notes += [f"columns of the file that {body.name} does not have: {', '.join(unused)}"] if unused else []
-    notes += list(table.warnings)
-    return _Given(source=str(path), skeleton=body, time=table.time, q=q_from_opensim(body, c), notes=tuple(notes))
-
-
-def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any]) -> _Given:
-    from physpose.io.bvh import read_bvh
-
-    if body is not None:
-        raise InputError(f"{path} brings its own skeleton: leave skeleton= out")
-    read = read_bvh(path)
-    frames = KinematicChain(read.skeleton).fk(torch.as_tensor(read.q))
-    names = read.skeleton.body_names
-    pairs = [(names.index(b.parent), i) for i, b in enumerate(read.skeleton.bodies) if b.parent is not None]
-    notes = ("a .bvh has no masses and no joint ranges: judged by its points",)
-    return _Given(source=str(path), time=read.time, points=frames.p.numpy(), names=names, bones=tuple(pairs), notes=notes)
-
-
-READERS: dict[str, Callable[[Path, Skeleton | None, dict[str, Any]], _Given]] = {
-    ".npz": _read_saved,
-    ".mot": _read_coordinates,
-    ".sto": _read_coordinates,
-    ".bvh": _read_bvh,
-}
-
-
-def _pair(motion: Any) -> tuple[Array, Array]:
-    try:
-        time, values = (np.asarray(x, float) for x in motion)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"cannot check {type(motion).__name__}; possible: a FitResult, a path, (time, q) or (time, points)"
-        ) from None
-    if time.ndim != 1 or len(time) == 0 or values.ndim not in (2, 3) or len(values) != len(time):
-        raise InputError(f"time has shape {time.shape}, the motion {values.shape}; (T,) with (T, nq) or (T, K, 3) needed")
-    if not np.isfinite(time).all() or not (np.diff(time) > 0).all():
-        raise InputError("time must be finite and strictly increasing [s]")
-    return time, values
-
-
-def _points(
-    time: Array, points: Array, body: Skeleton | None, who: dict[str, Any], keypoint_set: str | None, bones: Any
-) -> _Given:
-    if points.shape[-1] != 3 or not points.shape[1]:
-        raise InputError(f"points have shape {points.shape}; (T, K, 3) [m] needed")
-    names = tuple(f"point {i}" for i in range(points.shape[1]))
-    pairs = tuple((int(a), int(b)) for a, b in bones or ())
-    if keypoint_set is not None:
-        kset = (body or load_skeleton(**who)).keypoint_set(keypoint_set)
-        if len(kset.points) != len(names):
-            raise InputError(f"{keypoint_set} has {len(kset.points)} keypoints, the array {len(names)}")
-        names, pairs = kset.names, pairs or kset.edges
-    wrong = [p for p in pairs if not (0 <= min(p) and max(p) < len(names))]
-    if wrong:
-        raise InputError(f"bones {wrong} name columns that do not exist; there are {len(names)}")
-    return _Given(source="array", time=time, points=points, names=names, bones=pairs)
-
-
-def _checked_q(body: Skeleton, time: Array, q: Array) -> Array:
-    if q.shape != (len(time), body.nq):
-        raise InputError(f"q has shape {q.shape}; {body.name} needs ({len(time)}, {body.nq})")
-    _finite(q, [f"column {i}" for i in range(body.nq)], time, "q")
-    return q
-
-
-def _finite(x: Array, names: Sequence[str], time: Array, where: str) -> None:
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        t, i = bad[0]
-        raise InputError(f"{where}: {names[i]} is not a number at frame {t}, {time[t]:g} s")
-
-
-# --- what is judged -------------------------------------------------------------------------------------------------
-
-
 def _recording(
-    given: _Given, external: Mapping[str, ArrayLike], gravity: Sequence[float] | None, floor: float | str | None,
+    given: Given, external: Mapping[str, ArrayLike], gravity: Sequence[float] | None, floor: float | str | None,
     lowpass: float | None,
 ) -> Recording:  # fmt: skip
     g = _gravity(given, gravity)
@@ -251,20 +101,18 @@ def _recording(
     )
 
 
-def _own_gravity(given: _Given) -> Array:
+def _own_gravity(given: Given) -> Array:
     return np.asarray(EARTH if given.gravity is None else given.gravity, float)
 
 
-def _gravity(given: _Given, gravity: Sequence[float] | None) -> Array:
+def _gravity(given: Given, gravity: Sequence[float] | None) -> Array:
     g = _own_gravity(given) if gravity is None else np.asarray(gravity, float)
     if g.shape != (3,) or not np.isfinite(g).all():
         raise InputError(f"gravity {gravity!r}; three finite numbers [m/s^2] are needed, z is up")
     return g
 
 
-def _external(
-    body: Skeleton, external: Mapping[str, ArrayLike], T: int
-) -> tuple[Array | None, dict[str, Array]]:
+def _external(body: Skeleton, external: Mapping[str, ArrayLike], T: int) -> tuple[Array | None, dict[str, Array]]:
     """Torques (T, nv) at coordinates, and wrenches (T, 6) on bodies."""
     torques, wrenches = np.zeros((T, body.nv)), {}
     names, first = body.coordinate_names, body.nv - len(body.coordinate_names)
@@ -291,12 +139,13 @@ def _columns(body: Skeleton) -> dict[str, int]:
 
 
 def _moving(
-    given: _Given, time: Array, g: Array, wrenches: dict[str, Array], floor: float | str | None, lowpass: float | None
+    given: Given, time: Array, g: Array, wrenches: dict[str, Array], floor: float | str | None, lowpass: float | None
 ) -> tuple[Motion, float | None]:
     """The motion with its dynamics, and the floor's height."""
     body = given.skeleton
     q = given.q if given.motion is None else given.motion.q
-    assert body is not None and q is not None
+    assert body is not None
+    assert q is not None
     if body.mass <= 0:
         raise InputError(f"{body.name} has no masses: its forces cannot be known; give its points, (time, points)")
     q = _filtered(body, time, q, lowpass)
@@ -304,10 +153,8 @@ def _moving(
     points = located(body, frames.p.numpy(), frames.R.numpy())
     level = _level(floor, points, g)
     height = -np.inf if level is None else level
-    if given.motion is not None:
-        belief = given.motion.contacts.active.astype(float)
-    else:
-        belief = _belief(points, time, height)
+    known = None if given.motion is None else given.motion.contacts.active.astype(float)
+    belief = _belief(points, time, height) if known is None else known
     return motion_with_dynamics(body, time, q, belief, g, floor=height, external=wrenches), level
 
 
@@ -346,9 +193,10 @@ def _level(floor: float | str | None, points: Array, g: Array, default: float | 
     return float(wanted)
 
 
-def _recording_of_points(given: _Given, g: Array, floor: float | str | None) -> Recording:
+def _recording_of_points(given: Given, g: Array, floor: float | str | None) -> Recording:
     points, time = given.points, given.time
-    assert points is not None and time is not None
+    assert points is not None
+    assert time is not None
     level = _level(floor, points, g, default="auto")
     return Recording(
         time=time, points=points, names=given.names, bones=given.bones, ground=points, ground_names=given.names,
@@ -360,7 +208,7 @@ def _touching(points: Array, time: Array, floor: float | None) -> NDArray[np.boo
     """Points that are slow and low, or the lowest where none is; a point that is not seen touches nothing."""
     if floor is None:
         return np.zeros(points.shape[:2], bool)
-    hidden = ~np.isfinite(points).all(-1)
+    hidden = ~np.isfinite(points.sum(-1))
     low = np.where(hidden[..., None], [0.0, 0.0, 1e3], points)
-    active = (_belief(low, time, floor) > 0.5) & ~hidden
+    active: NDArray[np.bool_] = (_belief(low, time, floor) > 0.5) & ~hidden
     return with_needed_support(active, low[..., 2] - floor, np.ones(len(time)), SUPPORT_HEIGHT) & ~hidden

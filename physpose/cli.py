@@ -32,7 +32,8 @@ EPILOG = """examples:
   physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
   physpose skeletons child --age 8
 
-exit codes: 0 done (check: plausible), 1 check: not plausible, 2 input or output that cannot be used, 130 interrupted, 143 terminated"""
+exit codes: 0 done (check: plausible), 1 check: not plausible, 2 input or output that cannot be used,
+130 interrupted, 143 terminated"""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -152,10 +152,14 @@ def test_the_worn_device_changes_the_forces(saved):
 def test_a_bvh_is_judged_by_its_points(tmp_path):
     path = tmp_path / "a.bvh"
     path.write_text(
-        "HIERARCHY\nROOT Hips\n{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
-        "JOINT LeftLeg\n{\nOFFSET 10 -90 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{\nOFFSET 0 -40 0\n}\n}\n"
-        "JOINT RightLeg\n{\nOFFSET -10 -90 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{\nOFFSET 0 -40 0\n}\n}\n"
-        "}\nMOTION\nFrames: 12\nFrame Time: 0.05\n"
+        "HIERARCHY\nROOT Hips\n{\nOFFSET 0 0 0\n"
+        "CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
+        + "".join(
+            f"JOINT {side}Leg\n{{\nOFFSET {x} -90 0\nCHANNELS 3 Zrotation Xrotation Yrotation\n"
+            "End Site\n{\nOFFSET 0 -40 0\n}\n}\n"
+            for side, x in (("Left", 10), ("Right", -10))
+        )
+        + "}\nMOTION\nFrames: 12\nFrame Time: 0.05\n"
         + "".join(f"{4.0 * t} 90 0 0 0 0 0 0 0 0 0 0\n" for t in range(12))
     )
     p = check(path)
@@ -214,7 +218,7 @@ def test_a_real_walk_fits_the_model_it_was_measured_with(data_dir):
 def test_a_drop_jump_starts_above_the_floor(data_dir, adult):
     path = data_dir / "nimblephysics/data/grf/Subject4/IK/DJ2_ik.mot"
     p = check(path, adult, floor="auto", lowpass=8.0)
-    assert 25 < p["float"].series[:50].min()  # [cm] it stands on a box
+    assert p["float"].series[:50].min() > 25  # [cm] it stands on a box
     assert not p["float"].passed
     assert p["joint torque"].passed
     assert p["joint power"].passed

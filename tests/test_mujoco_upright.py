@@ -40,7 +40,7 @@ def test_a_motion_with_all_its_forces_known_needs_no_help(adult):
     force, moment = u.rms_help
     assert force < 0.005 * weight
     assert moment < 0.002 * weight * 1.75
-    assert np.abs(u.tracking_torque[5:]).max() < 1.0  # [N.m]
+    assert np.sqrt(np.mean(u.tracking_torque**2)) < 1.0  # [N.m]
     assert np.abs(u.inverse_root[:, :3] - sim.tau[:, :3]).max() < 1e-6 * weight
 
 

@@ -79,7 +79,9 @@ def test_a_jump_is_explained_by_its_own_contact_forces(adult):
     # the simulator's forces and torques in place of estimated ones
     force = sim.truth["contact_force"][every]
     contacts = replace(motion.contacts, active=(force != 0).any(-1), force=force)
-    motion = replace(motion, tau=sim.tau[every], v=sim.v[every], a=sim.a[every], contacts=contacts, positions=frames.p.numpy())
+    motion = replace(
+        motion, tau=sim.tau[every], v=sim.v[every], a=sim.a[every], contacts=contacts, positions=frames.p.numpy()
+    )
     p = assess(Recording.of_motion(motion, adult, gravity=np.array([0, 0, -G])))
     # springs jump, not muscles, and at take-off the toes slip over the floor
     assert not {"root residual force", "root residual moment", "float", "penetration", "pull of the floor"} & failed(p)
@@ -193,7 +195,9 @@ def test_trembling_is_jitter(squat, adult):
 def test_a_torque_beyond_human_strength_is_named(squat, adult):
     q, k = squat.q.copy(), column(adult, "elbow_flex_r")
     q[:, k] += 0.6 * np.sin(2 * np.pi * 6 * squat.time)
-    p = check((squat.time, q), adult, settings=PlausibilitySettings(jitter=np.inf, strength={"elbow_flex_r": (-5.0, 5.0)}))
+    p = check(
+        (squat.time, q), adult, settings=PlausibilitySettings(jitter=np.inf, strength={"elbow_flex_r": (-5.0, 5.0)})
+    )
     (f,) = p["joint torque"].findings
     assert f.subject == "elbow_flex_r"
     assert f.value > 100
@@ -287,7 +291,7 @@ def test_a_device_takes_its_share_of_the_torque(adult):
     sim = exoskeleton.simulate(adult, 1.0, 100.0)
     names = ("hip_flexion_r", "hip_flexion_l")
     device = dict(zip(names, sim.truth["exo_torque"].T, strict=True))
-    inf = PlausibilitySettings(strength={n: (-1.0, 1.0) for n in names})
+    inf = PlausibilitySettings(strength=dict.fromkeys(names, (-1.0, 1.0)))
     alone = check((sim.time, sim.q), adult, external=sim.external, settings=inf)
     helped = check((sim.time, sim.q), adult, external=sim.external | device, settings=inf)
     first = adult.nv - len(adult.coordinates)

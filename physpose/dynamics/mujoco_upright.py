@@ -1,8 +1,8 @@
 """How much help does a motion need to stay upright? Its torques, with a small tracking feedback, in MuJoCo on a floor.
 
-Two rollouts. In the first a hand at the pelvis (a spring and damper towards the motion) helps: what it gives is what the
-motion's physics lacks. In the second nobody helps; whenever the body has fallen away from the motion it starts again
-from it: how long it lasts, and how far its centre of mass strays, are the pose stability duration and the CoM distance
+Two rollouts. In the first a hand at the pelvis (a spring and damper towards the motion) helps: what it gives is what
+the motion's physics lacks. In the second nobody helps; whenever the body has fallen away from the motion it starts
+again from it: how long it lasts, and how far its centre of mass strays, are the pose stability duration and the CoM distance
 in the sense of Louis, Khoshlessan & Corso 2025 (arXiv 2502.04483), here with the motion's own torques in place of
 optimised targets.
 """

@@ -1,4 +1,4 @@
-"""Is a motion possible? Measures of anatomy and physics, frame by frame, each with value, unit, threshold and source."""
+"""Is a motion possible? Measures of anatomy and physics, frame by frame, with value, unit, threshold and source."""
 
 from physpose.plausibility.assess import assess
 from physpose.plausibility.finding import Finding, Measure, Plausibility

@@ -187,7 +187,7 @@ def judged(
         for i, subject in enumerate(subjects)
         if bad[:, i].any()
     ]
-    failing = bad.any(1)
+    failing = np.asarray(bad.any(1))
     return Measure(
         name=name, unit=unit, threshold=threshold, source=source, series=series, failing=failing,
         findings=tuple(sorted(findings, key=lambda f: -f.value)), note=note, details=details or {},

@@ -13,6 +13,7 @@ from physpose.types import Array
 
 DEPTHS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)  # [m] HuMoR's (Rempe et al. 2021)
 TOO_SHORT = "{n} frames or more are needed"
+EDGE = 1e-6  # [s] rounded time stamps must not move a frame across a window's edge
 NO_FLOOR = "there is no floor"
 NO_SKELETON = "it needs a skeleton's motion"
 
@@ -130,7 +131,9 @@ def penetration(r: Recording, s: PlausibilitySettings) -> Measure | str:
     depth = np.where(np.isfinite(z), np.fmax(-z, 0.0), np.nan)
     seen = np.isfinite(depth).any(1)
     worst = np.fmax.reduce(depth[seen], axis=1) if seen.any() else np.zeros(0)
-    details = {f"frames deeper than {100 * d:.0f} cm [%]": 100 * float(np.mean(worst > d)) for d in DEPTHS if seen.any()}
+    details = {
+        f"frames deeper than {100 * d:.0f} cm [%]": 100 * float(np.mean(worst > d)) for d in DEPTHS if seen.any()
+    }
     details["mean depth [cm]"] = 100 * float(worst.mean()) if seen.any() else float("nan")
     return judged(
         "penetration", time=r.time, values=100 * depth, subjects=(*r.ground_names, *r.names), unit="cm",
@@ -195,7 +198,8 @@ def windowed_mean(x: Array, at: Array, time: Array, window: float) -> Array:
     """Mean (T,) of x, given at times ``at``, over the ``window`` [s] around each of ``time`` (T,); NaN left out."""
     good = np.isfinite(x)
     total, count = (np.append(0.0, np.cumsum(y)) for y in (np.where(good, x, 0.0), good.astype(float)))
-    first, last = np.searchsorted(at, time - window / 2), np.searchsorted(at, time + window / 2, side="right")
+    half = window / 2 + EDGE
+    first, last = np.searchsorted(at, time - half), np.searchsorted(at, time + half, side="right")
     n = count[last] - count[first]
     return np.where(n > 0, (total[last] - total[first]) / np.maximum(n, 1), np.nan)
 

@@ -152,9 +152,9 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
 
 
 def zero_moment_point(wrench: Array, floor: float) -> Array:
-    """Where (T, 2) [m] on the floor a wrench (T, 6) about the world's origin has no horizontal moment; NaN without force.
+    """Where (T, 2) [m] on the floor a wrench (T, 6) about the world's origin has no horizontal moment.
 
-    M = p x F + (0, 0, m): x = (h F_x - M_y) / F_z, y = (h F_y + M_x) / F_z at height h
+    M = p x F + (0, 0, m): x = (h F_x - M_y) / F_z, y = (h F_y + M_x) / F_z at height h; NaN where F_z = 0
     """
     F, M = wrench[:, :3], wrench[:, 3:]
     Fz = np.where(F[:, 2] != 0, F[:, 2], np.nan)

@@ -54,10 +54,12 @@ class Recording:
         parents = [None if b.parent is None else skeleton.body_index(b.parent) for b in skeleton.bodies]
         rigid = [not any(c.kind == "slide" for c in b.joint.coordinates) for b in skeleton.bodies]
         bones = [(p, i) for i, p in enumerate(parents) if p is not None and rigid[i]]
+        names = motion.contacts.points
+        touching = [i for n in names for i, p in enumerate(skeleton.contact_points) if p.name == n]
         weightless = not np.any(gravity)
         return Recording(
             time=motion.time, points=motion.positions, names=skeleton.body_names, bones=tuple(bones),
-            ground=located(skeleton, motion.positions, motion.rotations), ground_names=motion.contacts.points,
+            ground=located(skeleton, motion.positions, motion.rotations)[:, touching], ground_names=names,
             active=motion.contacts.active, floor=None if weightless else floor, gravity=np.asarray(gravity, float),
             source=source, skeleton=skeleton, motion=motion, assistance=assistance, external=external or {},
         )  # fmt: skip

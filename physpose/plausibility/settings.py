@@ -21,7 +21,9 @@ class PlausibilitySettings:
     """
 
     # anatomy
-    joint_limit: float = radians(5.0)  # [rad] beyond the range: marker motion capture errs so much (McGinley et al. 2009)
+    joint_limit: float = radians(
+        5.0
+    )  # [rad] beyond the range: marker motion capture errs so much (McGinley et al. 2009)
     slide_limit: float = 0.005  # [m] the same for slides; judgement
     bone_length: float = 0.05  # of the bone's median length; judgement
     side_difference: float = 0.05  # of the mean of both sides; legs differ by 5 +- 4 mm, 1 % (Knutson 2005)
@@ -48,8 +50,12 @@ class PlausibilitySettings:
 
     # the person's capacity
     strength_band: float = 2.5  # times the mean of isometric tests: stretch, elite and tests' own limits; wide
-    power: float = 40.0  # [W/kg] generated at one joint; sprinters' hips and ankles reach about 30 (Schache et al. 2011)
-    strength: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # coordinate -> N.m (-, +), over the table
+    power: float = (
+        40.0  # [W/kg] generated at one joint; sprinters' hips and ankles reach about 30 (Schache et al. 2011)
+    )
+    strength: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # coordinate -> N.m (-, +), over the table
 
     # in MuJoCo
     help_force: float = 0.10  # body weights (RMS) a hand at the pelvis gives; judgement
@@ -84,7 +90,7 @@ SOURCES = {
     "friction": "coefficient of rubber on a dry rough floor",
     "pull of the floor": "contact is unilateral",
     "balance": "zero-moment point inside the support polygon (Vukobratovic & Borovac 2004), widened to the sole's edge",
-    "joint torque": "isometric strength by age and sex (Anderson et al. 2007; a gymnast's for trunk and arms), times a band",
+    "joint torque": "isometric strength by age and sex (Anderson et al. 2007; trunk and arms a gymnast's), times a band",
     "joint power": "above the largest joint powers of sprinting (Schache et al. 2011, Med Sci Sports Exerc 43:1260)",
     "help in MuJoCo, force": "judgement",
     "help in MuJoCo, moment": "judgement",

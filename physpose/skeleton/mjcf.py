@@ -29,7 +29,8 @@ def to_mjcf(
 
     Bodies, joints (named as the coordinates) and inertias are the skeleton's own. Ellipsoids (each of its body's mass
     and inertia) and capsules are for looks only and touch nothing; ``contacts``: the contact points become small
-    spheres that touch the floor z = ``floor`` [m]. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are every joint's.
+    spheres that touch the floor z = ``floor`` [m]. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are
+    every joint's.
     Keypoints are sites named "set:keypoint", contact points sites named after themselves. MuJoCo orders bodies and
     joints depth first: ``physpose.conventions`` converts q, v, a, tau.
     """

@@ -1,4 +1,4 @@
-"""The plausibility of a motion as a picture: a row a measure, its frames green or red against time, what fails in words."""
+"""The plausibility of a motion as a picture: a row a measure, its frames green or red, what fails in words."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ def plausibility_html(p: Plausibility) -> str:
     count = f"{passed} of {len(p.time)} frames pass every measure"
     rows = _row_of_all(p) + "".join(_row(m, p.time) for m in _ordered(p))
     head = "<tr><th>Measure</th><th class=num>Worst</th><th class=num>Limit</th><th>Frames</th></tr>"
-    axis = f"<tr class=axis><td colspan=3></td><td><span>{p.time[0]:.2f} s</span><span>{p.time[-1]:.2f} s</span></td></tr>"
+    ends = "".join(f"<span>{t:.2f} s</span>" for t in (p.time[0], p.time[-1]))
+    axis = f"<tr class=axis><td colspan=3></td><td>{ends}</td></tr>"
+    badge = f'<b class="{"ok" if p.passed else "bad"}">{verdict}</b>'
     return (
-        f'<div class="card plausibility"><p class=verdict><b class="{"ok" if p.passed else "bad"}">{verdict}</b> {count}</p>'
+        f'<div class="card plausibility"><p class=verdict>{badge} {count}</p>'
         f"<div class=scroll><table><thead>{head}</thead><tbody>{rows}{axis}</tbody></table></div>{_not_judged(p)}</div>"
     )
 

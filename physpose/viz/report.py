@@ -177,7 +177,7 @@ def _sections(result: FitResult) -> str:
 
 
 def _plausibility(result: FitResult) -> str:
-    note = "What anatomy and physics say of each frame. Press a strip to go there; the limits' sources show on pointing."
+    note = "What anatomy and physics say of each frame. Press a strip to go there; a row tells its limit's source."
     return (
         f'<section class=plots id="plausibility"><div class=head><div><h2>Plausibility</h2><p>{note}</p></div></div>'
         f"{plausibility_html(result.plausibility)}</section>"

@@ -90,3 +90,15 @@ def test_arrays_that_do_not_fit_are_refused(squat, adult):
     zeros = np.zeros((3, adult.nv))
     with pytest.raises(InputError, match="q has shape"):
         upright_check(adult, [0.0, 0.1, 0.2], np.zeros((3, 5)), zeros, zeros, zeros)
+
+
+def test_a_motion_that_flies_apart_leaves_no_trace(squat, adult, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    tau = np.zeros((len(squat.time), adult.nv))
+    tau[:, -1] = 1e6  # [N.m] at a wrist
+    u = upright_check(adult, squat.time, squat.q, squat.v, squat.a, tau)
+    assert u.fallen.any()
+    assert np.isfinite(u.help_force).all()
+    assert np.isfinite(u.com_distance).all()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""

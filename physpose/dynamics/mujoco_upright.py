@@ -2,14 +2,15 @@
 
 Two rollouts. In the first a hand at the pelvis (a spring and damper towards the motion) helps: what it gives is what
 the motion's physics lacks. In the second nobody helps; whenever the body has fallen away from the motion it starts
-again from it: how long it lasts, and how far its centre of mass strays, are the pose stability duration and the CoM distance
-in the sense of Louis, Khoshlessan & Corso 2025 (arXiv 2502.04483), here with the motion's own torques in place of
-optimised targets.
+again from it: how long it lasts, and how far its centre of mass strays, are the pose stability duration and the CoM
+distance in the sense of Louis, Khoshlessan & Corso 2025 (arXiv 2502.04483), here with the motion's own torques in
+place of optimised targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,12 +78,15 @@ def upright_check(
         InputError: arrays of wrong shape or not finite; a body without a free root or without contact points.
     """
     arrays = checked(skeleton, time, q, v, a, tau)
+    if skeleton.coordinate_map is not None:
+        raise InputError(f"MuJoCo cannot follow {skeleton.name}: some of its coordinates drive several joints")
     if skeleton.bodies[0].joint.kind != "free" or not skeleton.contact_points:
         raise InputError(f"{skeleton.name} cannot stand: it needs a free root and contact points")
     wrenches = {name: np.asarray(w, float) for name, w in (external or {}).items()}
     stage = _Stage(skeleton, np.asarray(gravity, float), floor, arrays, wrenches, 2 * np.pi * tracking)
-    helped = stage.rollout(2 * np.pi * hand)
-    alone = stage.rollout(0.0)
+    with _quiet():
+        helped = stage.rollout(2 * np.pi * hand)
+        alone = stage.rollout(0.0)
     starts = np.flatnonzero(alone.restarted)
     lasted = np.diff(stage.time[np.concatenate([[0], starts, [len(stage.time) - 1]]).astype(int)])
     return Upright(
@@ -91,6 +95,19 @@ def upright_check(
         com_distance=alone.com_distance, fallen=alone.restarted, stability_duration=float(lasted[lasted > 0].mean()),
         inverse_root=stage.inverse_root(),
     )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A body that flies apart starts again; MuJoCo shall neither print that nor write it to a file."""
+    import mujoco
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ SOURCES = {
     "friction": "coefficient of rubber on a dry rough floor",
     "pull of the floor": "contact is unilateral",
     "balance": "zero-moment point inside the support polygon (Vukobratovic & Borovac 2004), widened to the sole's edge",
-    "joint torque": "isometric strength by age and sex (Anderson et al. 2007; trunk and arms a gymnast's), times a band",
+    "joint torque": "isometric strength by age and sex (Anderson et al. 2007; trunk, arms: a gymnast's) times a band",
     "joint power": "above the largest joint powers of sprinting (Schache et al. 2011, Med Sci Sports Exerc 43:1260)",
     "help in MuJoCo, force": "judgement",
     "help in MuJoCo, moment": "judgement",

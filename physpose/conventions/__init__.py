@@ -16,6 +16,7 @@ from physpose.conventions.euler import (
     pose_of,
     to_y_up,
     to_z_up,
+    xyz_angles,
 )
 from physpose.conventions.mujoco import (
     a_from_mujoco,
@@ -46,5 +47,5 @@ __all__ = [
     "a_to_opensim", "angle_names", "angles_of", "dependent_coordinates", "depth_first", "euler_bias", "euler_forces", "euler_jacobian",
     "euler_twist", "opensim_names", "pose_of", "q_from_mujoco", "q_from_opensim", "q_to_mujoco", "q_to_opensim",
     "tau_from_mujoco", "tau_to_mujoco", "tau_to_opensim", "to_y_up", "to_z_up", "v_from_mujoco", "v_from_opensim",
-    "v_to_mujoco", "v_to_opensim",
+    "v_to_mujoco", "v_to_opensim", "xyz_angles",
 ]  # fmt: skip

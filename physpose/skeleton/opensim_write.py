@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from physpose.conventions import R_YUP_ZUP, EulerJoint, angles_of, to_y_up, xyz_angles
+from physpose.conventions import R_YUP_ZUP, EulerJoint, angles_of, opensim_names, to_y_up, xyz_angles
 from physpose.conventions.opensim import euler_joint
 from physpose.errors import InputError
 from physpose.skeleton.mjcf import equal_ellipsoid
@@ -85,10 +85,17 @@ class _Writer:
             if not self._is_offset(body):
                 self._body(bodies, body)
                 self._joint(joints, body)
+        self._as_in_file(joints)
         self._couplers(_set(model, "ConstraintSet"))
         self._markers(_set(model, "MarkerSet"))
         ET.indent(document)
         return '<?xml version="1.0" encoding="UTF-8" ?>\n' + ET.tostring(document, encoding="unicode") + "\n"
+
+    def _as_in_file(self, joints: ET.Element) -> None:
+        """Joints in the order of their coordinates, which is the order that a reader takes these in."""
+        order = [_name(n) for n in (*opensim_names(self.skeleton), *self.coordinates)]
+        first = {e: e.find("coordinates/Coordinate") for e in joints}
+        joints[:] = sorted(joints, key=lambda e: len(order) if first[e] is None else order.index(first[e].get("name")))
 
     def _is_offset(self, body: Body) -> bool:
         """A massless frame that a joint of the file needed: it is written as the frame of that joint again."""

@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from physpose.conventions import dependent_coordinates, opensim_names, q_to_opensim, tau_to_opensim
+from physpose.conventions import (
+    angle_names,
+    dependent_coordinates,
+    opensim_names,
+    q_to_opensim,
+    tau_to_opensim,
+)
 from physpose.errors import InputError
 from physpose.io.storage import write_storage
 from physpose.io.tables import replace_file, write_csv
 from physpose.io.trc import write_trc
 from physpose.result import FitResult
-from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
 
@@ -62,33 +67,27 @@ def _move_into_place(staging: Path, out: Path) -> None:
 # --- the files ------------------------------------------------------------------------------------------------------
 
 
+def opensim_coordinates(result: FitResult) -> Array:
+    """OpenSim's coordinates (T, nv) [rad; m], y up, in the order of ``opensim_names``; NaN in frames without a pose."""
+    return q_to_opensim(result.skeleton, result.q)
+
+
 def write_motion(result: FitResult, path: Path) -> None:
-    """OpenSim's coordinates (.mot): degrees and metres, y up; those that follow others or are held come last."""
-    c = q_to_opensim(result.skeleton, result.q)
-    angle = _is_angle(result.skeleton)
-    columns = [np.rad2deg(x) if is_angle else x for x, is_angle in zip(c.T, angle, strict=True)]
-    dependent = dependent_coordinates(result.skeleton, c)
-    columns += [np.rad2deg(x) for x in dependent.values()]
-    names = [*opensim_names(result.skeleton), *dependent]
-    write_storage(path, names, result.time, _stack(columns, result), in_degrees=True, title="Coordinates")
+    """OpenSim's coordinates (.mot), also those that follow others: degrees and metres, y up."""
+    c = opensim_coordinates(result)
+    columns = dict(zip(opensim_names(result.skeleton), c.T, strict=True)) | dependent_coordinates(result.skeleton, c)
+    turning = angle_names(result.skeleton)
+    values = [np.rad2deg(x) if name in turning else x for name, x in columns.items()]
+    write_storage(path, list(columns), result.time, _stack(values, result), in_degrees=True, title="Coordinates")
 
 
 def write_torques(result: FitResult, path: Path) -> None:
-    """Generalized forces (.sto) as OpenSim's inverse dynamics names them, N.m and N; a free root's: the residual."""
-    tau = tau_to_opensim(result.skeleton, q_to_opensim(result.skeleton, result.q), result.tau)
-    what = ["moment" if is_angle else "force" for is_angle in _is_angle(result.skeleton)]
-    names = [f"{n}_{w}" for n, w in zip(opensim_names(result.skeleton), what, strict=True)]
+    """Generalized forces (.sto) as OpenSim's inverse dynamics names them, N.m and N; the root's are the residual."""
+    tau = tau_to_opensim(result.skeleton, opensim_coordinates(result), result.tau)
+    turning = angle_names(result.skeleton)
+    names = [f"{n}_{'moment' if n in turning else 'force'}" for n in opensim_names(result.skeleton)]
     title = "Inverse Dynamics Generalized Forces"
     write_storage(path, names, result.time, tau, in_degrees=False, title=title)
-
-
-def _is_angle(skeleton: Skeleton) -> list[bool]:
-    """Of each of ``opensim_names``: an angle, not a length."""
-    flags: list[bool] = []
-    for joint in skeleton.joints:
-        own = {"free": [True] * 3 + [False] * 3, "ball": [True] * 3}
-        flags += own.get(joint.kind, [c.kind == "hinge" for c in joint.coordinates])
-    return flags
 
 
 def write_positions(result: FitResult, path: Path) -> None:

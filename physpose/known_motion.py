@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from physpose.conventions import a_from_opensim, opensim_names, q_from_opensim, q_to_opensim, v_from_opensim
+from physpose.conventions import a_from_opensim, angle_names, opensim_names, q_from_opensim, q_to_opensim, v_from_opensim
 from physpose.errors import InputError
 from physpose.io.bvh import read_bvh
 from physpose.io.storage import Storage, read_storage
@@ -73,7 +73,7 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
 def _from_storage(table: Storage, skeleton: Skeleton, lowpass: float | None, degrees: bool | None) -> Kinematics:
     """As OpenSim's tool: the columns filtered, splines through them, and those differentiated."""
     columns = coordinate_columns(table)
-    names, kinds = opensim_names(skeleton), list(_is_angle(skeleton))
+    names, turning = opensim_names(skeleton), angle_names(skeleton)
     found = [n for n in names if n in columns]
     if not found:
         raise InputError(
@@ -85,10 +85,8 @@ def _from_storage(table: Storage, skeleton: Skeleton, lowpass: float | None, deg
     for i, name in enumerate(names):
         if name in columns:
             c[:, i] = columns[name]
-    in_degrees, note = _unit_of_angles(
-        table, c[:, [k and n in columns for n, k in zip(names, kinds, strict=True)]], degrees
-    )
-    given = [i for i, (n, angle) in enumerate(zip(names, kinds, strict=True)) if n in columns and angle]
+    given = [i for i, name in enumerate(names) if name in columns and name in turning]
+    in_degrees, note = _unit_of_angles(table, c[:, given], degrees)
     if in_degrees:
         c[:, given] = np.deg2rad(c[:, given])
     c = _without_gaps(c, names, table)
@@ -113,14 +111,6 @@ def coordinate_columns(table: Storage) -> dict[str, Array]:
         if len(parts) == 1 or parts[-1] == "value":
             columns[parts[-1] if len(parts) == 1 else parts[-2]] = table.column(name)
     return columns
-
-
-def _is_angle(skeleton: Skeleton) -> Iterator[bool]:
-    for joint in skeleton.joints:
-        if joint.kind in ("free", "ball"):
-            yield from [True] * 3 + [False] * (joint.nv - 3)
-        else:
-            yield from (c.kind == "hinge" for c in joint.coordinates)
 
 
 def _unit_of_angles(table: Storage, angles: Array, given: bool | None) -> tuple[bool, tuple[Assumption, ...]]:
@@ -236,19 +226,23 @@ def _quaternions(skeleton: Skeleton) -> Iterator[int]:
 
 def _on_manifold(skeleton: Skeleton, x: Array, xd: Array, xdd: Array) -> tuple[Array, Array, Array]:
     """q, v and a of columns and their derivatives; quaternions need not have unit length."""
-    q, v, a, i = [], [], [], 0
+    parts, i = [], 0
     for joint in skeleton.joints:
         p, pd, pdd = (y[:, i : i + joint.nq] for y in (x, xd, xdd))
         i += joint.nq
-        if joint.kind not in ("free", "ball"):
-            q.append(p), v.append(pd), a.append(pdd)
-            continue
-        quat, w, wd = _turning(p[:, -4:], pd[:, -4:], pdd[:, -4:])
         if joint.kind == "free":
-            linear, linear_rate = _in_body(quat, w, pd[:, :3], pdd[:, :3])
-            q.append(p[:, :3]), v.append(linear), a.append(linear_rate)
-        q.append(quat), v.append(w), a.append(wd)
-    return np.concatenate(q, 1), np.concatenate(v, 1), np.concatenate(a, 1)
+            parts += _free(p, pd, pdd)
+        else:
+            parts.append(_turning(p, pd, pdd) if joint.kind == "ball" else (p, pd, pdd))
+    q, v, a = (np.concatenate(columns, 1) for columns in zip(*parts, strict=True))
+    return q, v, a
+
+
+def _free(p: Array, pd: Array, pdd: Array) -> list[tuple[Array, Array, Array]]:
+    """Of a free joint: position with linear velocity and acceleration in the body; attitude with angular ones."""
+    quat, w, wd = _turning(p[:, 3:], pd[:, 3:], pdd[:, 3:])
+    linear, linear_rate = _in_body(quat, w, pd[:, :3], pdd[:, :3])
+    return [(p[:, :3], linear, linear_rate), (quat, w, wd)]
 
 
 def _turning(x: Array, xd: Array, xdd: Array) -> tuple[Array, Array, Array]:

@@ -110,7 +110,7 @@ def result_arrays(result: FitResult) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(result, name) for name in same}
     arrays |= {"kinetic_energy": result.energy.kinetic, "potential_energy": result.energy.potential}
     arrays |= {"contact_active": result.contacts.active, "contact_force": result.contacts.force}
-    measured = {"positions": result.contacts.positions, "free_moment": result.contacts.free_moment}
+    measured: dict[str, Any] = {"positions": result.contacts.positions, "free_moment": result.contacts.free_moment}
     measured |= {"valid": result.contacts.valid}
     arrays |= {f"contact_{name}": x for name, x in measured.items() if x is not None}
     if result.contacts.bodies is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import torch
 from physpose import dynamics
 from physpose.caveats import checked_gravity
 from physpose.chain import KinematicChain
+from physpose.dynamics.simbody import simbody_difference
 from physpose.errors import InputError
 from physpose.estimation.plates import Assignment, PlateSettings, assign_to_feet, check_bodies
 from physpose.io.forces import Forces, read_forces
@@ -45,14 +46,15 @@ def inverse_dynamics(
     degrees: bool | None = None,
     plates: PlateSettings | None = None,
     limits: ResidualLimits | None = None,
+    like_opensim: bool = False,
 ) -> FitResult:
     """Joint torques, contact forces, momentum and energy of a motion that is known: OpenSim's inverse dynamics.
 
     Args:
         motion: .mot or .sto with coordinates by name, .bvh, .npz, arrays (time (T,), q (T, nq)), or a ``FitResult``.
         skeleton: "adult", "child", "infant", a file (.osim, .yaml, .xml) or a loaded ``Skeleton``.
-        forces: .mot, .sto, .c3d, or OpenSim's external loads .xml; or ``Forces``. Forces that name no body are given to the
-            foot that made them. None: nothing touches the body, and all that its motion needs appears at the root.
+        forces: .mot, .sto, .c3d, or OpenSim's external loads .xml; or ``Forces``. Forces that name no body are given to
+            the foot that made them. None: nothing touches the body, and all that its motion needs appears at the root.
         lowpass: cutoff [Hz] of the zero-lag filter of the motion, as OpenSim's tool has it; None: not filtered.
         force_lowpass: the same for the forces; None: not filtered, as in OpenSim's tool; "same": as the motion.
         bodies: force -> body, against the automatic choice.
@@ -61,6 +63,8 @@ def inverse_dynamics(
         degrees: of the angles in a .mot or .sto, against its header.
         plates: numbers of the assignment.
         limits: residuals above which a warning is given.
+        like_opensim: add what OpenSim's torques have beyond exact ones where one coordinate drives several turns
+            (``dynamics.simbody``: some 0.1 N.m at the hip in walking), to reproduce its numbers.
 
     Returns:
         A ``FitResult`` without camera, keypoints and sigma; frames are those of the motion. ``contacts.valid`` tells in
@@ -81,8 +85,10 @@ def inverse_dynamics(
     measured = _measured(forces, known.time, lowpass, force_lowpass, bodies, body)
     given = assign_to_feet(measured, body, known.time, positions, rotations, plates) if measured else None
     contacts = contacts_of(given, body, known.time, positions, rotations)
-    moved, residual = _residuals(_dynamics(chain, known, positions, rotations, contacts, g), body, g, limits, plates)
-    evidence = (body, known, *((measured, given) if measured and given else ()), *residual)
+    moved = _dynamics(chain, known, positions, rotations, contacts, g)
+    moved, opensim = _like_opensim(chain, moved) if like_opensim else (moved, ())
+    moved, residual = _residuals(moved, body, g, limits, plates)
+    evidence = (body, known, *opensim, *((measured, given) if measured and given else ()), *residual)
     return _finished(moved, known, body, g, evidence, clock.perf_counter() - start)
 
 
@@ -126,8 +132,8 @@ def _check_overlap(forces: Forces, time: Array) -> None:
     start, end = min(w.time[0] for w in forces.wrenches), max(w.time[-1] for w in forces.wrenches)
     if end < time[0] or start > time[-1]:
         raise InputError(
-            f"{forces.source}: the forces run from {start:g} to {end:g} s, the motion from {time[0]:g} to {time[-1]:g} s: "
-            "they are not of the same recording, or their clocks differ"
+            f"{forces.source}: the forces run from {start:g} to {end:g} s, the motion from {time[0]:g} to {time[-1]:g} "
+            "s: they are not of the same recording, or their clocks differ"
         )
 
 
@@ -180,7 +186,8 @@ def body_wrenches(contacts: Contacts, skeleton: Skeleton, positions: Array) -> d
     """Body -> wrench (T, 6) [N, N.m] about its origin, world axes, of measured contacts."""
     wrenches: dict[str, Array] = {}
     for c, body in enumerate(contacts.bodies or ()):
-        assert contacts.positions is not None and contacts.free_moment is not None
+        assert contacts.positions is not None
+        assert contacts.free_moment is not None
         arm = contacts.positions[:, c] - positions[:, skeleton.body_index(body)]
         moment = np.cross(arm, contacts.force[:, c]) + contacts.free_moment[:, c]
         wrenches[body] = wrenches.get(body, 0.0) + np.concatenate([contacts.force[:, c], moment], 1)
@@ -206,8 +213,27 @@ def _dynamics(
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Note:
+    """An assumption of its own."""
+
+    assumptions: tuple[Assumption, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def _like_opensim(chain: KinematicChain, motion: Motion) -> tuple[Motion, tuple[_Note, ...]]:
+    """With OpenSim's own deviation from the equations of motion."""
+    difference = simbody_difference(chain, torch.as_tensor(motion.q), torch.as_tensor(motion.v)).detach().numpy()
+    tau = motion.tau + difference
+    line = Assumption(
+        what="torques", value=f"as OpenSim has them, up to {np.abs(difference).max():.2g} N.m or N off the exact ones",
+        source="given",
+    )  # fmt: skip
+    return replace(motion, tau=tau, power=tau * motion.v), (_Note(assumptions=(line,)),)
+
+
 def _finished(
-    motion: Motion, known: Kinematics, body: Skeleton, gravity: Array, evidence: tuple[Evidence, ...], seconds: float
+    motion: Motion, known: Kinematics, body: Skeleton, gravity: Array, evidence: Sequence[Evidence], seconds: float
 ) -> FitResult:
     """The result, with what each step assumed and doubts."""
     return FitResult(

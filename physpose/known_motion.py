@@ -9,12 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from physpose.conventions import a_from_opensim, angle_names, opensim_names, q_from_opensim, q_to_opensim, v_from_opensim
+from physpose.conventions import (
+    a_from_opensim,
+    angle_names,
+    dependent_coordinates,
+    opensim_names,
+    q_from_opensim,
+    q_to_opensim,
+    v_from_opensim,
+)
 from physpose.errors import InputError
 from physpose.io.bvh import read_bvh
 from physpose.io.storage import Storage, read_storage
-from physpose.signals import lowpass as filtered
 from physpose.signals import FILTER, spline_derivatives
+from physpose.signals import lowpass as filtered
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Motion
 
@@ -63,7 +71,9 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
     if suffix == ".npz":
         return _from_npz(path, skeleton, lowpass)
     if suffix in (".trc", ".c3d"):
-        raise InputError(f"{path} holds markers, from which the motion must be estimated: use fit ({path.name!r}, ...)")
+        raise InputError(
+            f"{path} holds markers, from which the motion must be estimated: use fit, not inverse dynamics"
+        )
     raise InputError(f"{path}: a known motion comes as {LOOKED_FOR}")
 
 
@@ -135,15 +145,13 @@ def _without_gaps(c: Array, names: tuple[str, ...], table: Storage) -> Array:
     bad = np.argwhere(~np.isfinite(c))
     if len(bad):
         t, i = bad[0]
-        raise InputError(
-            f"{table.source}: {names[i]} has a gap at {table.time[t]:g} s; fill it, or cut the file before it"
-        )
+        raise InputError(f"{table.source}: {names[i]} has a gap at {table.time[t]:g} s; fill it, or cut the file there")
     return c
 
 
 def _left_out(columns: dict[str, Array], names: tuple[str, ...], skeleton: Skeleton) -> tuple[str, ...]:
     missing = [n for n in names if n not in columns]
-    dependent = skeleton.coordinate_map.dependent_names if skeleton.coordinate_map else ()
+    dependent = dependent_coordinates(skeleton, q_to_opensim(skeleton, skeleton.neutral[None]))
     ignored = [n for n in columns if n not in names and n not in dependent]
     followed = [n for n in columns if n in dependent and np.any(columns[n] != 0)]
     notes = []
@@ -171,8 +179,8 @@ def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinemati
     if motion.skeleton.body_names != skeleton.body_names:
         raise InputError(
             f"{path} moves the joints {_listed(motion.skeleton.body_names)}, {skeleton.name} has "
-            f"{_listed(skeleton.body_names)}: give a skeleton with the file's joints, as io.bvh.read_bvh makes it, and with "
-            "masses"
+            f"{_listed(skeleton.body_names)}: give a skeleton with the file's joints, as io.bvh.read_bvh makes it, and "
+            "with masses"
         )
     return _from_q(motion.time, motion.q, skeleton, lowpass, str(path), motion.skeleton.assumptions)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 
-def with_pins_and_held_patella(model: Path, out: Path) -> Path:
-    """The two mtp welds become pins, the patella's coordinates stay at 0 instead of following the knee."""
+def with_pins_and_free_patella(model: Path, out: Path) -> Path:
+    """The two mtp welds become pins, the patella's coordinates are free, and 0 unless told."""
     tree = ET.parse(model)
     for side in "rl":
         joint = next(j for j in tree.iter("WeldJoint") if j.get("name") == f"mtp_{side}")
@@ -17,8 +17,7 @@ def with_pins_and_held_patella(model: Path, out: Path) -> Path:
             objects.remove(coupler)
     for coordinate in tree.iter("Coordinate"):
         if str(coordinate.get("name")).endswith("_beta"):
-            for name, value in (("locked", "true"), ("default_value", "0")):
-                found = coordinate.find(name)
-                (ET.SubElement(coordinate, name) if found is None else found).text = value
+            found = coordinate.find("default_value")
+            (ET.SubElement(coordinate, "default_value") if found is None else found).text = "0"
     tree.write(out)
     return out

@@ -94,9 +94,14 @@ def assign_to_feet(
         given, lost, why = _given(w, time, feet, s)
         wrenches += given
         valid &= ~lost
-        who = " and then ".join(str(g.body) for g in given) or "nothing, it stays unloaded"
+        who = " and then ".join(str(g.body) for g in given) or "nothing"
         lines.append(Assumption(what=w.name, value=f"acts on {who}", source="foot nearest to the centre of pressure"))
         warnings += why
+    if forces.wrenches and not wrenches:
+        raise InputError(
+            f"{forces.source}: no force acts within {s.reach} m of a foot: other axes of the laboratory, another clock, or "
+            "another recording than the motion's? " + "; ".join(warnings)
+        )
     return Assignment(wrenches=tuple(wrenches), valid=valid, assumptions=tuple(lines), warnings=tuple(warnings))
 
 
@@ -161,8 +166,11 @@ def _given(
     distance = np.stack([_distance(w, foot) for foot in feet], 1)  # (T, 2) [m]
     owner = np.full(len(time), -1)
     for phase in _phases(loaded):
-        weight = np.linalg.norm(w.force[phase], axis=1)
-        owner[phase] = int(np.average(distance[phase], axis=0, weights=weight).argmin())
+        away = np.average(distance[phase], axis=0, weights=np.linalg.norm(w.force[phase], axis=1))
+        if away.min() < s.reach:
+            owner[phase] = int(away.argmin())
+    if loaded.any() and (owner < 0).all():
+        return [], loaded, [f"{w.name} was not used: it acts {distance[loaded].min():.2f} m or more from both feet"]
     owner = _nearest_owner(owner)
     both, partial, far = (np.zeros(len(time), bool) for _ in range(3))
     for k, foot in enumerate(feet):
@@ -189,7 +197,7 @@ def _given(
 
 
 def _nearest_owner(owner: NDArray[np.intp]) -> NDArray[np.intp]:
-    """What little force there is between two contacts goes to the foot of the nearer one."""
+    """Forces between two contacts, or from out of reach, go to the foot of the contact nearest in time."""
     known = np.flatnonzero(owner >= 0)
     if not len(known):
         return owner

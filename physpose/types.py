@@ -128,7 +128,9 @@ class Contacts:
     def frames(self, keep: slice | NDArray[np.intp]) -> Contacts:
         """The same with only the frames of ``keep``."""
         timed = ("active", "force", "positions", "free_moment", "valid")
-        kept: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in timed}
+        kept: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in timed
+        }
         return replace(self, **kept)
 
 

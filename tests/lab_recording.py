@@ -15,7 +15,9 @@ CORNERS = np.array([[0.6, -0.3, 0], [0, -0.3, 0], [0, 0.3, 0], [0.6, 0.3, 0]])
 
 def markers():
     time = START + np.arange(FRAMES) / RATE
-    still = np.array([[0, 0.1, 1.0], [0, -0.1, 1.0], [0.05, 0.1, 0.5], [0.05, -0.1, 0.5], [0, 0.1, 0.05], [0, -0.1, 0.04]])
+    still = np.array(
+        [[0, 0.1, 1.0], [0, -0.1, 1.0], [0.05, 0.1, 0.5], [0.05, -0.1, 0.5], [0, 0.1, 0.05], [0, -0.1, 0.04]]
+    )
     positions = still + 0.1 * np.sin(time)[:, None, None]
     positions[7, 2] = np.nan
     return Markers(names=NAMES, time=time, positions=positions, rate=RATE)

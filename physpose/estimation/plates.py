@@ -273,7 +273,7 @@ def _far_off(w: Wrench, skeleton: Skeleton, feet: list[_Foot], s: PlateSettings)
     weight = np.linalg.norm(w.force[loaded], axis=1)
     distance = {f.side: float(np.average(_distance(w, f)[loaded], weights=weight)) for f in feet}
     other = next(f for f in feet if f.side != side)
-    if distance[side] < max(s.reach, distance[other.side]):
+    if distance[side] < distance[other.side] + 0.5 * s.reach:
         return []
     return [
         f"{w.name} is given to {w.body}, {distance[side]:.2f} m from where it acts, while {other.body} is "

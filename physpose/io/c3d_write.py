@@ -158,7 +158,9 @@ def _section(groups: Groups) -> bytes:
         body += struct.pack("<bb", len(group), -number) + group.encode() + struct.pack("<hB", 3, 0)
         for name, value in entries.items():
             content = _value(value) + b"\0"  # no description
-            body += struct.pack("<bb", len(name), number) + name.encode() + struct.pack("<h", 2 + len(content)) + content
+            body += (
+                struct.pack("<bb", len(name), number) + name.encode() + struct.pack("<h", 2 + len(content)) + content
+            )
     body += b"\0\0"
     blocks = -(-(4 + len(body)) // BLOCK)
     return (struct.pack("<4B", 1, C3D_KEY, blocks, INTEL) + body).ljust(blocks * BLOCK, b"\0")

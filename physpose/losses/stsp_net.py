@@ -31,7 +31,7 @@ def position_loss(predicted: Tensor, true: Tensor, visible: Tensor | None = None
 
 
 def bone_length_loss(p: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
-    """Skeletal consistency (*b) of poses (*b, K, 3), bones ``edges`` (E, 2), reference ``lengths`` (*b, E) (equation 15).
+    """Skeletal consistency (*b) of poses (*b, K, 3) for bones ``edges`` (E, 2), ``lengths`` (*b, E) (equation 15).
 
     1/|E| sum_ij | ||P_i - P_j||_2 - l_ij |
 

@@ -1,7 +1,7 @@
-"""The skeleton graph of a keypoint set (STSP-Net 10) and attention along its edges (11-12), in plain PyTorch.
+"""The skeleton graph of a keypoint set (STSP-Net 10) and attention along its edges (11-12).
 
-A skeleton has some thirty nodes: a dense masked softmax over all pairs is one small matrix product, faster on a CPU than
-the scattered sums of a graph library, which is why none is needed.
+A skeleton has some thirty nodes: a dense masked softmax over all pairs is one small matrix product, faster on a CPU
+than the scattered sums of a graph library, which is why none is needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GSR-Module of STSP-Net (Liu et al. 2025, equations 10-14): 2D keypoints of one frame to 3D, along the skeleton graph."""
+"""GSR-Module of STSP-Net (Liu et al. 2025, equations 10-14): one frame's keypoints to 3D, along the skeleton graph."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,8 +25,9 @@ def optical_flow(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise MissingPackageError("opencv (it comes with mediapipe)", "video", "optical flow") from error
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in images]
-    flow = [search.calc(a, b, None) for a, b in zip(grey, grey[1:], strict=False)]
-    return np.stack([np.zeros((*images.shape[1:3], 2), np.float32), *flow])
+    still = np.zeros((*images.shape[1:3], 2), np.float32)
+    flow = [search.calc(a, b, still.copy()) for a, b in itertools.pairwise(grey)]
+    return np.stack([still, *flow])
 
 
 def motion_saliency(flow: Tensor, time: Tensor, *, fast: float = 1.0) -> Tensor:

@@ -41,11 +41,10 @@ class RecurrentTemporal(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.gates = nn.Conv2d(2 * width, 2 * width, 3, padding=1)
+        self.gates = nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=False)
+        self.gate_bias = nn.Parameter(torch.tensor([-3.0] * width + [0.0] * width))  # z all but shut
         self.candidate = nn.Conv2d(2 * width, width, 3, padding=1)
-        with torch.no_grad():
-            self.gates.weight.zero_()
-            self.gates.bias[:width] = -3.0  # z all but shut
+        nn.init.zeros_(self.gates.weight)
 
     def forward(self, psi: Tensor, state: Tensor | None = None) -> Tensor:
         """(B, T, C, H, W) to the same; ``state`` (B, C, H, W) is the last map of what came before."""
@@ -57,6 +56,6 @@ class RecurrentTemporal(nn.Module):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """One frame (B, C, H, W) after the state ``h``."""
-        z, r = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
+        z, r = torch.sigmoid(self.gates(torch.cat([x, h], 1)) + self.gate_bias[:, None, None]).chunk(2, 1)
         c = torch.tanh(self.candidate(torch.cat([x, r * h], 1)))
         return (1 - z) * x + z * c

@@ -37,11 +37,13 @@ def bounding_box(p: Tensor, visible: Tensor | None = None) -> Box:
 def normalised(p: Tensor, box: Box) -> Tensor:
     """Keypoints (*b, K, 2) in the box's canonical frame, -0.5 .. 0.5 along its longer side (equation 3).
 
-    p' = (p - c) / s
+    p' = (p - c) / s; missing keypoints stay NaN, and give the box no NaN gradient.
     """
     if bool((box.scale <= 0).any()):
         raise InputError("a person's box has no extent: all keypoints in one point")
-    return (p - box.centre[..., None, :]) / box.scale[..., None, None]
+    seen, centre = torch.isfinite(p), box.centre[..., None, :]
+    scaled = (torch.where(seen, p, centre) - centre) / box.scale[..., None, None]
+    return torch.where(seen, scaled, torch.nan)
 
 
 def denormalised(p: Tensor, box: Box) -> Tensor:

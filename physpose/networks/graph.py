@@ -18,13 +18,13 @@ from physpose.skeleton.keypoint_sets import keypoint_edges, keypoint_landmarks, 
 SLOPE = 0.1  # of sigma below zero
 _LINKS = (
     "shoulder_l nose shoulder_r", "nose mouth_l", "nose mouth_r", "nose eye_inner_l eye_l eye_outer_l",
-    "nose eye_inner_r eye_r eye_outer_r",
+    "nose eye_inner_r eye_r eye_outer_r", "hip_l mid_hip hip_r", "mid_hip mid_shoulder",
 )  # fmt: skip
-"""Landmarks to join beside the lines that are drawn: without them the head of some sets is a graph of its own."""
+"""Landmarks to join beside the lines that are drawn: without them some sets' head or pelvis is a graph of its own."""
 
 
 def skeleton_graph(keypoint_set: str) -> tuple[tuple[int, int], ...]:
-    """Edges C of a keypoint set's graph: its bones as drawn, and the head tied to the shoulders.
+    """Edges C of a keypoint set's graph: its bones as drawn, the head tied to the shoulders, the hips to their middle.
 
     Raises:
         UnknownNameError: no such set.

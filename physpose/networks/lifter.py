@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from physpose.errors import InputError
-from physpose.losses.keypoints import Box, bounding_box
+from physpose.losses.keypoints import Box, bounding_box, normalised
 from physpose.networks.gsr import GSR, GSRConfig
 from physpose.networks.tmp import TMP, TMPConfig
 from physpose.networks.weights import load_weights, read_safetensors, save_weights
@@ -66,7 +66,7 @@ class Lifter(nn.Module):
             view: the camera, where it is known.
         """
         box = person_box(keypoints)
-        p = (keypoints - box.centre[..., None, :]) / box.scale[..., None, None]
+        p = normalised(keypoints, box)
         features = view_features(box, view)[..., None, :].expand(*p.shape[:-1], VIEW)
         frame = self.gsr(p, confidence, features)
         seen = torch.isfinite(keypoints).all(-1).any(-1)

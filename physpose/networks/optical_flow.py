@@ -23,7 +23,7 @@ def optical_flow(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         import cv2
     except ImportError as error:
         raise MissingPackageError("opencv (it comes with mediapipe)", "video", "optical flow") from error
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in images]
     still = np.zeros((*images.shape[1:3], 2), np.float32)
     flow = [search.calc(a, b, still.copy()) for a, b in itertools.pairwise(grey)]

@@ -59,6 +59,8 @@ def test_subpixel_step_stays_put_where_it_means_nothing():
     corner[0, 0, 7], ridge[0, 3] = 1, 1
     for maps, place in ((flat, [0, 0]), (corner, [7, 0]), (ridge, [0, 3])):
         torch.testing.assert_close(peaks(maps).p, torch.tensor([place], dtype=torch.float32))
+    edge = gaussian_heatmaps(torch.tensor([[0.2, 5.3], [6.7, 5.3], [3.2, 7.1]]), (8, 8))
+    torch.testing.assert_close(peaks(edge).p, torch.tensor([[0.0, 5.0], [7.0, 5.0], [3.0, 7.0]]))
     assert peaks(torch.rand(5, 2, 2)).p.shape == (5, 2)
     negative = sample(4, 9, 9)
     assert torch.isfinite(peaks(negative).p).all()
@@ -155,6 +157,11 @@ def test_recurrent_encoder_is_causal_and_streams():
     changed = psi.clone()
     changed[:, 0] += 1
     assert float((encoder(changed)[:, -1] - whole[:, -1]).detach().abs().max()) > 1e-6  # it remembers
+    for t in range(1, 6):
+        x, h = psi[:, t], whole[:, t - 1]
+        gates = torch.nn.functional.conv2d(torch.cat([x, h], 1), encoder.gates.weight, padding=1)
+        z, r = torch.sigmoid(gates[:, :3]), torch.sigmoid(gates[:, 3:])
+        torch.testing.assert_close(whole[:, t], (1 - z) * x + z * encoder.candidate(torch.cat([x, r * h], 1)).tanh())
 
 
 def test_modules_have_right_gradients():

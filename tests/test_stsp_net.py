@@ -124,7 +124,12 @@ def test_missing_keypoints_are_masked_not_zero():
     missing, zero = torch.where(gap, torch.nan, p), torch.where(gap, 0.0, p)
     pose = module(missing, confidence).pose
     assert torch.isfinite(pose).all()
-    assert float((pose - module(zero, confidence).pose).detach().abs().max()) > 1e-3
+    in_the_middle = module(zero, torch.where(gap[:, 0], 0.0, confidence)).pose  # seen there, though without confidence
+    assert float((pose - in_the_middle).detach().abs().max()) > 1e-3
+    nodes, seen = module._nodes(missing, confidence, None)
+    assert seen.tolist() == (~gap[:, 0]).expand(2, K).tolist()
+    at_zero = module._nodes(zero, torch.where(gap[:, 0], 0.0, confidence), None)[0]
+    assert float((nodes - at_zero).detach()[:, [3, 9]].abs().max()) > 1e-3
     (gradient,) = torch.autograd.grad(pose.square().sum(), p)
     assert torch.isfinite(gradient).all()
     assert not gradient[:, [3, 9]].any()

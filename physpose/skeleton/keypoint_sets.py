@@ -81,18 +81,18 @@ def keypoint_names(name: str) -> tuple[str, ...]:
 
 
 def keypoint_landmarks(name: str) -> tuple[str, ...]:
-    """The landmark that each of a set's keypoints is, in the detector's order."""
+    """The body landmark of each of a set's keypoints, e.g. "knee_r": what sets have in common."""
     return tuple(_LANDMARK[n] for n in keypoint_names(name))
-
-
-def keypoint_edges(name: str) -> tuple[tuple[int, int], ...]:
-    """Pairs of a set's keypoints to join when drawing, as in every skeleton's ``KeypointSet.edges``."""
-    return _edges(keypoint_landmarks(name))
 
 
 def keypoint_sets(landmarks: Mapping[str, tuple[Point, float]]) -> dict[str, KeypointSet]:
     """All sets on a body with ``landmarks``: name -> (point [m, body frame], standard deviation [m])."""
     return {name: _keypoint_set(name, names, landmarks) for name, names in KEYPOINT_NAMES.items()}
+
+
+def keypoint_edges(name: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of a set's keypoints to join when drawing, as in every skeleton's ``KeypointSet.edges``."""
+    return _edges(keypoint_landmarks(name))
 
 
 def _keypoint_set(name: str, names: tuple[str, ...], landmarks: Mapping[str, tuple[Point, float]]) -> KeypointSet:

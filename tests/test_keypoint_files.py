@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from physpose.errors import InputError, NoPersonError, UnknownNameError
+from physpose.estimation.problem import DEPTH_EDGES, joint_index
 from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
 from physpose.io.keypoint_layouts import MAPPED
+from physpose.skeleton import load_skeleton
 from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES, keypoint_names
 
 T = 5
@@ -320,6 +322,17 @@ def test_keypoints_lifted_elsewhere_come_along():
                                   keypoint_set="coco_wholebody133")  # fmt: skip
     assert mapped.landmarks is not None
     assert mapped.landmarks.shape == (1, T, 26, 3)
+
+
+@pytest.mark.parametrize("name", KEYPOINT_NAMES)
+def test_3d_of_every_set_tells_the_direction_of_limbs(name):
+    index = joint_index(load_skeleton("adult").keypoint_set(name))
+    edges = [(a, b) for a, b in DEPTH_EDGES if a in index and b in index]
+    assert len(edges) >= 12  # hips, shoulders, and both sides' trunk, thigh, shank, upper arm, forearm
+    names = keypoint_names(name)
+    for side, letter in (("l", "lL"), ("r", "rR")):
+        assert names[index[f"knee_{side}"]][0] in letter
+        assert "knee" in names[index[f"knee_{side}"]].lower()
 
 
 @pytest.mark.parametrize(

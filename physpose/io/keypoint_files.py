@@ -75,8 +75,8 @@ def keypoints_from_array(
         keypoint_set: a name of ``physpose.skeleton.keypoint_sets.KEYPOINT_NAMES``, or of a layout that becomes one.
         image_size: width, height [px].
         landmarks: (T, K, 3) or (P, T, K, 3), the same keypoints in 3D as a network lifted them (MixSTE, DiffPose, ...):
-            camera axes, x right, y down, z away; relative to anything, in any unit of length, since fits take
-            directions from it. NaN where missing.
+            x right, y down, z away, as from a camera that looks straight at the person; relative to anything, in
+            any unit of length, since fits take directions from it. NaN where missing.
 
     Raises:
         InputError: shape, time, confidence or number of keypoints do not fit.

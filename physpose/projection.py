@@ -327,7 +327,8 @@ def _minimise(problem: _Problem, start: Tensor) -> _Found:
     some, x = problem, q
     cost, g, A = some.normal_equations(x)
     total, iterations = cost.clone(), 0
-    for iterations in range(1, settings.iterations + 1):
+    while len(active) and iterations < settings.iterations:
+        iterations += 1
         step = _step(A, g, damping)
         trial = problem.chain.integrate(x, step)
         cost1, g1, A1 = some.normal_equations(trial)
@@ -345,8 +346,6 @@ def _minimise(problem: _Problem, start: Tensor) -> _Found:
         if len(keep) < len(active):
             active, some = active[keep], some.rows(keep)
             x, cost, g, A, damping = x[keep], cost[keep], g[keep], A[keep], damping[keep]
-        if not len(active):
-            break
     return _Found(q, done, total, iterations)
 
 

@@ -80,6 +80,11 @@ def keypoint_names(name: str) -> tuple[str, ...]:
     return KEYPOINT_NAMES[name]
 
 
+def keypoint_landmarks(name: str) -> tuple[str, ...]:
+    """The body landmark of each of a set's keypoints, e.g. "knee_r": what sets have in common."""
+    return tuple(_LANDMARK[n] for n in keypoint_names(name))
+
+
 def keypoint_sets(landmarks: Mapping[str, tuple[Point, float]]) -> dict[str, KeypointSet]:
     """All sets on a body with ``landmarks``: name -> (point [m, body frame], standard deviation [m])."""
     return {name: _keypoint_set(name, names, landmarks) for name, names in KEYPOINT_NAMES.items()}

@@ -31,9 +31,6 @@ NOISE_GAIN = np.sqrt(70.0)  # of the fourth difference (1, -4, 6, -4, 1)
 FEW = 20  # fourth differences from which a keypoint's own noise is estimated
 
 
-PRINTED_WEIGHTS = Weights(spatial=0.1, temporal=1.0, domain=0.1)  # a unit step is stable with them, see aprs_gradient
-
-
 @dataclass(frozen=True)
 class Refined:
     """A refined sequence."""
@@ -98,7 +95,7 @@ def refine(
     start = filled_gaps(y, seen, t)
     body = BodyTerms(keypoint_set, E, L, exact, y.shape[1:])
     if solver == "gradient":
-        p, done = descend(start, body, weights or PRINTED_WEIGHTS, 50 if iterations is None else iterations)
+        p, done = descend(start, body, weights or printed_weights(len(t)), 50 if iterations is None else iterations)
         nothing = np.full(seen.shape, np.nan)
         return Refined(p, nothing, ~seen, np.zeros_like(seen), E, L, noise, scale, iterations=done, converged=True)
     info = np.where(seen, (trust / noise) ** 2, 0.0)
@@ -135,6 +132,11 @@ def refine_keypoints(kp: Keypoints2D, **options: Any) -> Keypoints2D:
             )  # fmt: skip
             uv[person] = np.where(refined.filled[..., None], np.nan, refined.keypoints)
     return replace(kp, uv=uv)
+
+
+def printed_weights(T: int) -> Weights:
+    """Lambdas with which the printed unit step is stable: see ``aprs_gradient``."""
+    return Weights(spatial=0.1, temporal=max(T - 2, 1) / 32, domain=0.1)
 
 
 # --- what the sequence itself tells -----------------------------------------------------------------------------------

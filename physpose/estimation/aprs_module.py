@@ -58,7 +58,7 @@ class APRS(nn.Module):
             raise UnknownNameError("solver", solver, ("gauss-newton", "gradient"))
         self.keypoint_set = keypoint_set
         self.solver, self.n_steps, self.settings = solver, steps, settings or RefineSettings(noise=0.02)
-        default = (0.1, 1.0, 0.1) if solver == "gradient" else (1.0, 1.0, 1.0)
+        default = (0.1, 0.05, 0.1) if solver == "gradient" else (1.0, 1.0, 1.0)
         self.log_weights = nn.Parameter(torch.tensor(weights or default, dtype=torch.float64).log())
         triplets, ranges = hinges(keypoint_set)
         pairs = np.asarray(edges)[mirrored(keypoint_set, np.asarray(edges))].reshape(-1, 4)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg import cholesky_banded
+from scipy.linalg.lapack import dpbtrs
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -106,7 +107,7 @@ class NormalEquations:
         """About H^-1 r: every keypoint for itself."""
         x = np.empty_like(r)
         for k, factor in enumerate(self.factors):
-            x[:, k] = cho_solve_banded((factor, True), r[:, k], check_finite=False)
+            x[:, k], _ = dpbtrs(factor, r[:, k], lower=1)
         return x
 
     def step(self) -> Array:
@@ -140,12 +141,12 @@ class NormalEquations:
 
 
 def minimise(objective: Objective, start: Tensor, *, iterations: int, tolerance: float) -> Minimum:
-    """Levenberg-Marquardt from p (T, K, D) until no coordinate moves by more than ``tolerance``."""
+    """Levenberg-Marquardt from p (T, K, D) until coordinates move by less than ``tolerance``, root mean square."""
     p, damping, cost = start, 1e-3, float(objective.cost(start))
     for i in range(1, iterations + 1):
         step = torch.from_numpy(NormalEquations(objective, p, damping).step())
         trial = float(objective.cost(p + step))
-        size = float(step.abs().max())
+        size = float(step.square().mean().sqrt())
         if trial <= cost * (1 + 1e-12):
             p, cost, damping = p + step, trial, max(damping / 10, 1e-9)
         else:

@@ -42,7 +42,7 @@ class RefineSettings:
     slip_sigma: float = 0.05  # [m/s] of a keypoint in contact
     fall_sigma: float = 0.5  # [m/s^2] of the centre of mass against gravity, in flight
     iterations: int = 50
-    tolerance: float = 5e-4  # [m] longest move of a coordinate in the last step
+    tolerance: float = 1e-4  # [m] root mean square move of the coordinates in the last step
 
 
 @dataclass(frozen=True)

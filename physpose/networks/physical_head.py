@@ -1,4 +1,4 @@
-"""A layer that makes any network's 3D keypoints physical: the nearest poses of a body, its dynamics, and their losses."""
+"""Makes any network's 3D keypoints physical: the nearest poses of a body, its dynamics, and their losses."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ class PhysicalHead(nn.Module):
         force = self._forces(tau_free[..., :6], J[..., :6], active)
         # tau = tau_free - sum J' f
         tau = tau_free - torch.einsum("...civ,...ci->...v", J, force)
-        losses = self._losses(
-            y, found.distance, q, v, tau, time, force, p_contact, v_contact, active, frames.p, points.body
-        )
-        return Physical(
-            q, v, a, tau, force, chain.locate(frames, chain.keypoint_points(self.keypoint_set)), losses, found.converged
-        )  # fmt: skip
+        wrenches = _wrenches(force, p_contact, frames.p, points.body)
+        losses = self._motion_losses(found.distance, q, v, tau, time, wrenches)
+        losses |= self._contact_losses(force, p_contact, v_contact, active)
+        marks = chain.locate(frames, chain.keypoint_points(self.keypoint_set))
+        means = {name: r.square().mean() for name, r in losses.items()}
+        return Physical(q, v, a, tau, force, marks, means, found.converged)
 
     def _contact(self, p: Tensor, v: Tensor) -> Tensor:
         """Belief (*b, T, C): low (about 4 cm) and slow (about 0.4 m/s)."""
@@ -129,31 +129,34 @@ class PhysicalHead(nn.Module):
         f = SA @ torch.linalg.solve(M, (root * arm / weight)[..., None])
         return weight * f[..., 0].unflatten(-1, (C, 3))
 
-    def _losses(
-        self, y: Tensor, distance: Tensor, q: Tensor, v: Tensor, tau: Tensor, time: Tensor, force: Tensor,
-        p_contact: Tensor, v_contact: Tensor, active: Tensor, p_body: Tensor, bodies: Tensor,
-    ) -> dict[str, Tensor]:  # fmt: skip
-        chain, m, h = self.chain, self.mass, self.height
-        scale = self.torque_scale
-        external = _wrenches(force, p_contact, p_body, bodies)
-        seen = distance.isfinite()
-        pull = torch.relu(-force[..., 2])
-        slide = torch.relu(force[..., :2].square().sum(-1).clamp(min=1e-12).sqrt() - self.friction * force[..., 2])
-        floor = -torch.inf if self.floor is None else self.floor
-        momentum = {"gravity": self.gravity, "external": external}
-        residuals = {
-            "projection": torch.where(seen, distance, 0.0) / self.sigma,
+    def _motion_losses(
+        self, distance: Tensor, q: Tensor, v: Tensor, tau: Tensor, time: Tensor, wrenches: Tensor
+    ) -> dict[str, Tensor]:
+        """Residuals of pose, torques and momentum."""
+        chain, m, h, scale = self.chain, self.mass, self.height, self.torque_scale
+        linear = physics.linear_momentum(chain, time, q, v, gravity=self.gravity, external=wrenches)
+        angular = physics.angular_momentum(chain, time, q, v, gravity=self.gravity, external=wrenches)
+        return {
+            "projection": torch.where(distance.isfinite(), distance, 0.0) / self.sigma,
             "root_wrench": physics.root_wrench(tau, m, h),
             "torque": physics.torque(tau, scale),
             "torque_rate": physics.torque_rate(tau, time, scale),
             "power": physics.power(tau, v) / scale,
-            "pull": (pull + slide) / (m * physics.STANDARD_GRAVITY),
+            "linear_momentum": linear / (m * h),
+            "angular_momentum": angular / (m * h**2),
+        }
+
+    def _contact_losses(self, force: Tensor, p_contact: Tensor, v_contact: Tensor, active: Tensor) -> dict[str, Tensor]:
+        """Residuals of contact points and forces."""
+        floor = -torch.inf if self.floor is None else self.floor
+        pull = torch.relu(-force[..., 2])
+        horizontal = force[..., :2].square().sum(-1).clamp(min=1e-12).sqrt()
+        slide = torch.relu(horizontal - self.friction * torch.relu(force[..., 2]))
+        return {
+            "pull": (pull + slide) / (self.mass * physics.STANDARD_GRAVITY),
             "penetration": physics.ground_penetration(p_contact, floor) / 0.01,
             "slip": physics.slip(v_contact, active),
-            "linear_momentum": physics.linear_momentum(chain, time, q, v, **momentum) / (m * h),
-            "angular_momentum": physics.angular_momentum(chain, time, q, v, **momentum) / (m * h**2),
         }
-        return {name: r.square().mean() for name, r in residuals.items()}
 
 
 def _wrenches(force: Tensor, p_contact: Tensor, p_body: Tensor, bodies: Tensor) -> Tensor:

@@ -42,10 +42,11 @@ def rnea(
 
     ``engine``: "auto" chooses by device, dtype, batch and what needs gradients; "torch", "pinocchio", "warp" force one.
     """
-    parameters = _prepare(chain, q, parameters, v=v, a=a)
+    seen = check_state(chain, q, v=v, a=a)
+    parameters = _parameters(chain, q, parameters)
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
-    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters), engine)
+    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters, seen), engine)
 
 
 def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
@@ -191,6 +192,10 @@ def frame_acceleration(
 
 def _prepare(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None, **rates: Tensor) -> BodyParameters:
     check_state(chain, q, **rates)
+    return _parameters(chain, q, parameters)
+
+
+def _parameters(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None) -> BodyParameters:
     if parameters is None:
         return current_parameters(chain)
     check_parameters(chain, parameters, q.shape[:-1])

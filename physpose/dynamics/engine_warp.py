@@ -55,7 +55,14 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
     return tau
 
 
-def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool) -> Gradients:
+def forward_for_vjp(chain: KinematicChain, x: Arguments) -> tuple[Tensor, None]:
+    """tau, and what is kept of it for the vector-Jacobian product: nothing."""
+    return forward(chain, x), None
+
+
+def vjp(
+    chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool, kept: None = None
+) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv); those by the body's parameters only where asked for."""
     tree, B = tree_of(chain), len(x.q)
     L = len(tree.kind)
@@ -66,7 +73,7 @@ def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_par
     shapes |= {"parameter_bar": (B, L, 13)} if by_parameters else {}
     bars = {name: x.q.new_empty(shape) for name, shape in shapes.items()}
     _launch(tree, True, {**_inputs(chain, x), "u_in": u.contiguous(), **bars})
-    external_bar = bars["external_bar"][:, tree.body_link.tolist()] if x.external is not None else None
+    external_bar = bars["external_bar"][:, tree.tensor("body_link", x.q)] if x.external is not None else None
     by_body = _to_bodies(tree, x.parameters, bars["parameter_bar"].sum(0)) if by_parameters else None
     gravity_bar = bars["gravity_bar"] if by_gravity else None
     return Gradients(bars["q_bar"], bars["v_bar"], bars["a_bar"], gravity_bar, external_bar, by_body)
@@ -127,25 +134,26 @@ def _inputs(chain: KinematicChain, x: Arguments) -> dict[str, Tensor]:
     arrays = {
         "table": table,
         "parameters": parameters,
-        "q": _turned_back(tree, x.q),
+        "q": _turned_back(tree, x),
         "v_in": x.v,
         "a_in": x.a,
         "gravity": x.gravity,
     }
     if x.external is not None:
         arrays["external"] = x.q.new_zeros(len(x.q), len(tree.kind), 6)
-        arrays["external"][:, tree.body_link.tolist()] = x.external
+        arrays["external"][:, tree.tensor("body_link", x.q)] = x.external
     return {name: array.detach().contiguous() for name, array in arrays.items()}
 
 
-def _turned_back(tree: Tree, q: Tensor) -> Tensor:
+def _turned_back(tree: Tree, x: Arguments) -> Tensor:
     """q (B, nq), hinge angles beyond what the kernel takes brought within half a turn, in float64."""
-    if torch.linalg.vector_norm(q.detach()).item() <= LARGEST_ANGLE:  # no less than the largest; quicker to find
-        return q
+    if x.seen.q_norm <= LARGEST_ANGLE:
+        return x.q
+    q = x.q.detach()
     hinges = torch.as_tensor(tree.q[tree.kind == HINGE], device=q.device)
-    angles = q.detach()[:, hinges].double()
+    angles = q[:, hinges].double()
     # not the remainder by 2 pi, whose own rounding counts after many turns
-    return q.detach().index_copy(1, hinges, torch.atan2(angles.sin(), angles.cos()).to(q.dtype))
+    return q.index_copy(1, hinges, torch.atan2(angles.sin(), angles.cos()).to(q.dtype))
 
 
 def _launch(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
-from physpose.dynamics.gradients import Seen
+from physpose.dynamics.gradients import UNSEEN, Seen
 from physpose.dynamics.pinocchio_backend import GRAVITY
 from physpose.dynamics.tree import tree_of
 from physpose.errors import InputError, UnknownNameError
 from physpose.types import Array
 
-FEW = 4  # samples up to which each call counts, more than the arithmetic
+FEW = 16  # samples up to which each call counts, more than the arithmetic
 UNIT_TOLERANCE = 1e-3  # on the length of a quaternion: a drift of rounding passes, a wrong slice does not
 
 ARRAYS = (torch.float64, torch.float32)  # that NumPy knows too
@@ -29,15 +29,15 @@ External = Mapping[str, Tensor] | Tensor | None
 def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> Seen:
     """q (*b, nq), and v, a, tau... (*b, nv): shapes, dtype, device, numbers, unit quaternions."""
     batch, like = q.shape[:-1], reference(chain)
-    _check_shape(chain, like, "q", q, (*batch, chain.nq))
+    _check_array(chain, like, "q", q, (*batch, chain.nq))
     of_rates = (*batch, chain.nv)
     for name, x in rates.items():
-        _check_shape(chain, like, name, x, of_rates)
+        _check_array(chain, like, name, x, of_rates)
     few = _few(chain, q, *rates.values())
     seen = _look(chain, q, *rates.values()) if few is None else _look_at_few(chain, few)
     if seen is None:
         _raise_for_values(chain, q.detach(), {name: x.detach() for name, x in rates.items()})
-    return seen or Seen(math.inf, few)
+    return seen or UNSEEN
 
 
 def reference(chain: KinematicChain) -> Tensor:
@@ -59,9 +59,9 @@ def _look_at_few(chain: KinematicChain, few: tuple[Array, ...]) -> Seen | None:
     q, *rates = few
     squared = float(np.vdot(q, q))
     # a sum of squares is finite only where all of it is
-    if not math.isfinite(squared + sum([float(np.vdot(x, x)) for x in rates])):
+    if not math.isfinite(squared + sum([np.vdot(x, x) for x in rates])):
         return None
-    for k in tree_of(chain).quaternion_columns[:, 0].tolist():
+    for k in tree_of(chain).quaternions.values():
         for row in q[:, k : k + 4].tolist():
             if not abs(math.hypot(*row) - 1) <= UNIT_TOLERANCE:
                 return None
@@ -154,10 +154,11 @@ def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
     return names
 
 
-def _check_shape(chain: KinematicChain, like: Tensor, name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+def _check_array(chain: KinematicChain, like: Tensor, name: str, x: Tensor, shape: tuple[int, ...]) -> None:
     if x.shape != shape:
         raise InputError(f"{name} has shape {tuple(x.shape)}; {chain.skeleton.name} needs {shape}")
-    _check_kind(like, name, x)
+    if x.dtype is not like.dtype or x.device != like.device:
+        _check_kind(like, name, x)
 
 
 def _check_kind(like: Tensor, name: str, x: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -30,7 +30,11 @@ class Sample(NamedTuple):
     wrenches: dict[str, Array] | None
 
 
-Kept = list[tuple[Sample, Array]]  # samples, and d tau / d (motion, v, a) (nv, 3 nv) of each
+class Kept(NamedTuple):
+    """What the forward pass of few samples leaves for the vector-Jacobian product."""
+
+    model: PinocchioModel
+    samples: list[tuple[Array, Array]]  # q of each, and d tau / d (motion, v, a) (nv, 3 nv)
 
 
 def applies(x: Arguments, by_parameters: bool = False) -> bool:
@@ -45,73 +49,94 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
     model = _model(chain, x.parameters)
     tau = np.empty((x.q.shape[0], chain.nv))
     with _one_at_a_time:
-        for t, sample in enumerate(_samples(model, x)):
-            tau[t, model.v_columns] = pin.rnea(model.model, model.data, *sample[:3], *_forces(model, sample))
+        for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
+            tau[t, model.v_columns] = pin.rnea(model.model, model.data, q, v, a, *_forces(model, q, wrenches))
     return torch.from_numpy(tau)
 
 
 def forward_for_vjp(chain: KinematicChain, x: Arguments) -> tuple[Tensor, Kept | None]:
-    """tau (B, nv) and, of few samples, its derivatives, which Pinocchio computes with it."""
-
-    if x.q.shape[0] > FEW:
+    """tau (B, nv) and, of few samples in no contact, its derivatives, which Pinocchio computes with it."""
+    if x.q.shape[0] > FEW or x.external is not None:
         return forward(chain, x), None
-    model, kept = _model(chain, x.parameters), []
-    tau = np.empty((x.q.shape[0], chain.nv))
+    model = _model(chain, x.parameters)
+    kept, tau = Kept(model, []), np.empty((x.q.shape[0], chain.nv))
     with _one_at_a_time:
         for t, sample in enumerate(_samples(model, x)):
-            kept.append((sample, _derivatives(model, sample)))
+            kept.samples.append((sample.q, _derivatives(model, sample)))
             tau[t, model.v_columns] = model.data.tau
     return torch.from_numpy(tau), kept
 
 
-def vjp(
-    chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool, kept: Kept | None = None
-) -> Gradients:
+def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv), from the derivatives of rnea (Carpentier & Mansard 2018)."""
+    assert not by_parameters
+    model = _model(chain, x.parameters)
+    external_bar = None if x.external is None else np.zeros(x.external.shape)
+    turns = np.zeros((len(u), chain.nv))
+    with _one_at_a_time:
+        if external_bar is not None:
+            for t, sample in enumerate(_samples(model, x)):
+                external_bar[t], turns[t] = _external_vjp(model, sample, u.numpy()[t, model.v_columns])
+        derivatives = ((s.q, _derivatives(model, s)) for s in _samples(model, x))
+        gradients = _products(model, derivatives, u, by_gravity, turns)
+    return gradients._replace(external=None if external_bar is None else torch.from_numpy(external_bar))
+
+
+def vjp_of(kept: Kept, u: Tensor, by_gravity: bool) -> Gradients:
+    """``vjp`` by what ``forward_for_vjp`` has kept."""
+    if not by_gravity:
+        return _products(*kept, u, False)
+    with _one_at_a_time:
+        return _products(*kept, u, True)
+
+
+def _products(
+    model: PinocchioModel,
+    derivatives: Iterable[tuple[Array, Array]],
+    u: Tensor,
+    by_gravity: bool,
+    turns: Array | None = None,
+) -> Gradients:
+    """Gradients from q and d tau / d (motion, v, a) of each sample; ``turns`` (B, nv) adds to those by motions."""
     import pinocchio as pin
 
-    assert not by_parameters
-    model, B, nv = _model(chain, x.parameters), u.shape[0], chain.nv
-    q_bar, v_bar, a_bar = (np.empty((B, n)) for n in (chain.nq, nv, nv))
+    u_all, (B, nv) = u.numpy(), u.shape
+    q_bar, v_bar, a_bar = np.empty((B, model.model.nq)), np.empty((B, nv)), np.empty((B, nv))
     gravity_bar = np.empty((B, 3)) if by_gravity else None
-    external_bar = None if x.external is None else np.empty(x.external.shape)
-    u_all = u.numpy()[:, model.v_columns]
-    with _one_at_a_time:
-        for t, (sample, D) in enumerate(kept or ((s, _derivatives(model, s)) for s in _samples(model, x))):
-            by_state = u_all[t] @ D
-            tangent = by_state[:nv]
-            v_bar[t, model.v_columns], a_bar[t, model.v_columns] = by_state[nv : 2 * nv], by_state[2 * nv :]
-            if gravity_bar is not None:
-                # tau = ... - sum m J_com^T g
-                J_com = pin.jacobianCenterOfMass(model.model, model.data, sample.q)
-                gravity_bar[t] = -model.skeleton.mass * (J_com @ u_all[t])
-            if sample.wrenches is not None and external_bar is not None:
-                external_bar[t], turn = _external_vjp(model, sample.q, sample.wrenches, u_all[t])
-                tangent = tangent + turn
-            q_bar[t, model.q_columns] = to_q_gradient(model, sample.q, tangent)
-    gravity, external = (None if bar is None else torch.from_numpy(bar) for bar in (gravity_bar, external_bar))
-    motion = torch.from_numpy(q_bar), torch.from_numpy(v_bar), torch.from_numpy(a_bar)
-    return Gradients(*motion, gravity, external, None)
+    for t, (q, D) in enumerate(derivatives):
+        u_t = u_all[t, model.v_columns]
+        by_state = u_t @ D
+        by_motion = by_state[:nv] if turns is None else by_state[:nv] + turns[t]
+        q_bar[t, model.q_columns] = to_q_gradient(model, q, by_motion)
+        v_bar[t, model.v_columns], a_bar[t, model.v_columns] = by_state[nv : 2 * nv], by_state[2 * nv :]
+        if gravity_bar is not None:
+            # tau = ... - sum m J_com^T g
+            J_com = pin.jacobianCenterOfMass(model.model, model.data, q)
+            gravity_bar[t] = -model.skeleton.mass * (J_com @ u_t)
+    gravity = None if gravity_bar is None else torch.from_numpy(gravity_bar)
+    return Gradients(torch.from_numpy(q_bar), torch.from_numpy(v_bar), torch.from_numpy(a_bar), gravity, None, None)
 
 
 def _derivatives(model: PinocchioModel, sample: Sample) -> Array:
-    """d tau / d (dq, v, a) (nv, 3 nv) by motions dv of q + dv, by v and by a; leaves tau in the model's data."""
+    """d tau / d (motion, v, a) (nv, 3 nv), by motions dv of q + dv; leaves tau in the model's data."""
     import pinocchio as pin
 
-    by_state = pin.computeRNEADerivatives(model.model, model.data, *sample[:3], *_forces(model, sample))
+    q, v, a, wrenches = sample
+    by_state = pin.computeRNEADerivatives(model.model, model.data, q, v, a, *_forces(model, q, wrenches))
     return np.concatenate(by_state, 1)  # a copy: the model's own are overwritten by the next sample
 
 
-def _forces(model: PinocchioModel, sample: Sample) -> tuple[Any, ...]:
-    return () if sample.wrenches is None else (model.joint_wrenches(sample.q, sample.wrenches),)
+def _forces(model: PinocchioModel, q: Array, wrenches: dict[str, Array] | None) -> tuple[Any, ...]:
+    return () if wrenches is None else (model.joint_wrenches(q, wrenches),)
 
 
-def _external_vjp(model: PinocchioModel, q: Array, wrenches: dict[str, Array], u: Array) -> tuple[Array, Array]:
-    """Gradient by the wrenches (n, 6), and the part of that by q (nv) that Pinocchio's derivatives leave out."""
+def _external_vjp(model: PinocchioModel, sample: Sample, u: Array) -> tuple[Array, Array]:
+    """Gradient by the wrenches (n, 6), and the part of that by motions (nv) that Pinocchio's derivatives leave out."""
     import pinocchio as pin
 
+    wrenches = sample.wrenches or {}
     bar, turn = np.empty((len(wrenches), 6)), np.zeros(len(u))
-    pin.computeJointJacobians(model.model, model.data, q)
+    pin.computeJointJacobians(model.model, model.data, sample.q)
     for i, (name, w) in enumerate(wrenches.items()):
         J = pin.getFrameJacobian(model.model, model.data, model.frame_ids[name], pin.LOCAL_WORLD_ALIGNED)
         U = J @ u

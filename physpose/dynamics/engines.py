@@ -11,8 +11,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.dynamics import engine_pinocchio, engine_torch, engine_warp
-from physpose.dynamics.checks import FEW
-from physpose.dynamics.gradients import Arguments, Gradients
+from physpose.dynamics.gradients import Arguments, Gradients, Seen
 from physpose.dynamics.parameters import BodyParameters
 from physpose.errors import InputError, UnknownNameError
 
@@ -43,26 +42,29 @@ def _wanted(x: Arguments) -> dict[int, Tensor]:
 
 def choose(x: Arguments) -> str:
     """The engine that measured fastest for such arguments (benchmarks/dynamics.py)."""
-    pinocchio, warp = engine_pinocchio.applies(x, _by_parameters(x)), engine_warp.available() and engine_warp.applies(x)
-    # for few samples Pinocchio costs less than starting a kernel; its Python bindings are slow at taking wrenches
-    if pinocchio and not (warp and (x.q.shape[0] > FEW or x.external is not None)):
-        return "pinocchio"
-    return "warp" if warp else "torch"
+    pinocchio = engine_pinocchio.applies(x, _by_parameters(x))
+    if pinocchio and x.q.shape[0] == 1 and x.external is None:
+        return "pinocchio"  # as fast as the kernel, and nothing to compile; its bindings are slow at taking wrenches
+    if engine_warp.available() and engine_warp.applies(x):
+        return "warp"
+    return "pinocchio" if pinocchio else "torch"
 
 
 def _checked(name: str, x: Arguments) -> str:
     """The engine asked for, if it can take these arguments."""
     if name not in ENGINES:
         raise UnknownNameError("engine", name, ENGINES)
-    given = f"{x.q.dtype} on {x.q.device}" + (", a body per sample" if x.parameters.batched else "")
     if name == "pinocchio" and not engine_pinocchio.applies(x, _by_parameters(x)):
         needs = "float64 on the cpu, one body for all samples and no gradient by its parameters"
-        raise InputError(f"engine 'pinocchio' needs {needs}; given {given}; use 'warp' or 'torch'")
+        raise InputError(f"engine 'pinocchio' needs {needs}; given {_given(x)}; use 'warp' or 'torch'")
     if name == "warp" and not engine_warp.applies(x):
-        raise InputError(
-            f"engine 'warp' needs float32 or float64 and one body for all samples; given {given}; use 'torch'"
-        )
+        needs = "float32 or float64 and one body for all samples"
+        raise InputError(f"engine 'warp' needs {needs}; given {_given(x)}; use 'torch'")
     return name
+
+
+def _given(x: Arguments) -> str:
+    return f"{x.q.dtype} on {x.q.device}" + (", a body per sample" if x.parameters.batched else "")
 
 
 class _Rnea(torch.autograd.Function):
@@ -75,20 +77,24 @@ class _Rnea(torch.autograd.Function):
     def forward(
         ctx: Any, chain: KinematicChain, engine: ModuleType, x: Arguments, wanted: Collection[int], *_: Tensor
     ) -> Tensor:
-        ctx.chain, ctx.engine, ctx.wanted, ctx.seen = chain, engine, tuple(wanted), x.seen._replace(few=None)
+        ctx.chain, ctx.engine, ctx.wanted, ctx.q_norm = chain, engine, tuple(wanted), x.seen.q_norm
+        ctx.one_gravity = x.gravity.ndim == 1
         ctx.save_for_backward(*x.tensors)
         tau, ctx.kept = engine.forward_for_vjp(chain, x)
         return tau
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.wanted
         if torch.is_grad_enabled():
-            return *[None] * 4, *_differentiable_vjp(ctx.chain, ctx.saved_tensors, ctx.wanted, u)
-        x = Arguments.of(ctx.saved_tensors, ctx.seen)
-        by_gravity, by_parameters = 3 in ctx.wanted, ctx.wanted[-1] > 4
-        gradients = ctx.engine.vjp(ctx.chain, x, u.contiguous(), by_gravity, by_parameters, ctx.kept)
-        by_argument = _as_arguments(x, gradients)
-        return None, None, None, None, *[by_argument[i] for i in ctx.wanted]
+            return None, None, None, None, *_differentiable_vjp(ctx.chain, ctx.saved_tensors, wanted, u)
+        if ctx.kept is not None:
+            gradients = ctx.engine.vjp_of(ctx.kept, u, 3 in wanted)
+        else:
+            x = Arguments.of(ctx.saved_tensors, Seen(ctx.q_norm, None))
+            gradients = ctx.engine.vjp(ctx.chain, x, u.contiguous(), 3 in wanted, wanted[-1] > 4)
+        by_argument = _as_arguments(gradients, ctx.one_gravity)
+        return None, None, None, None, *[by_argument[i] for i in wanted]
 
 
 def _differentiable_vjp(
@@ -102,9 +108,9 @@ def _differentiable_vjp(
     return torch.autograd.grad(tau, inputs, u, create_graph=True, materialize_grads=True)
 
 
-def _as_arguments(x: Arguments, g: Gradients) -> tuple[Tensor | None, ...]:
-    by_gravity = g.gravity if g.gravity is None or x.gravity.ndim == 2 else g.gravity.sum(0)
-    by_parameters = g.parameters if g.parameters is not None else (None,) * len(x.parameters)
+def _as_arguments(g: Gradients, one_gravity: bool) -> tuple[Tensor | None, ...]:
+    by_gravity = g.gravity.sum(0) if g.gravity is not None and one_gravity else g.gravity
+    by_parameters = g.parameters if g.parameters is not None else (None, None, None, None)
     return g.q, g.v, g.a, by_gravity, g.external, *by_parameters
 
 

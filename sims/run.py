@@ -145,11 +145,17 @@ def render(sim: Simulation, frames: Indices, size: tuple[int, int]) -> Iterator[
     qpos = conventions.q_to_mujoco(sim.skeleton, sim.q)
     with _renderer(model, size) as renderer:
         for t in frames:
-            data.qpos[:] = qpos[t]
-            mujoco.mj_forward(model, data)
+            _pose(model, data, qpos[t])
             _aim(camera, sim, data)
             renderer.update_scene(data, camera)
             yield renderer.render()
+
+
+def _pose(model: Any, data: Any, qpos: Array) -> None:
+    """Put the body in a pose, the lamp above it: shadows are drawn near the lamp only."""
+    data.qpos[:] = qpos
+    mujoco.mj_forward(model, data)
+    data.light_xpos[:, :2] = data.subtree_com[0, :2]
 
 
 def _aim(camera: Any, sim: Simulation, data: Any) -> None:
@@ -169,8 +175,9 @@ def _visual_model(sim: Simulation, size: tuple[int, int]) -> Any:
 
 
 def _view_distance(sim: Simulation) -> float:
+    # arms stretched overhead are in the picture too
     tall = sim.skeleton.subject.height if sim.skeleton.subject else 2.0
-    return 1.55 * tall
+    return 1.8 * tall
 
 
 def _renderer(model: Any, size: tuple[int, int]) -> Any:
@@ -199,8 +206,7 @@ def view(sim: Simulation) -> None:
         start = clock.perf_counter()
         while window.is_running():
             t = (clock.perf_counter() - start) % max(sim.time[-1], 1 / VIDEO_FPS)
-            data.qpos[:] = qpos[min(np.searchsorted(sim.time, t), len(qpos) - 1)]
-            mujoco.mj_forward(model, data)
+            _pose(model, data, qpos[min(np.searchsorted(sim.time, t), len(qpos) - 1)])
             if not aimed:  # once: then the mouse turns the camera, which goes on following the body
                 _aim(window.cam, sim, data)
                 _follow(window.cam, sim)
@@ -222,10 +228,10 @@ def _check_screen() -> None:
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        works = glfw.init()
+        works = bool(glfw.init())
         if works:
             glfw.window_hint(glfw.VISIBLE, False)
-            works = glfw.create_window(64, 64, "", None, None)
+            works = bool(glfw.create_window(64, 64, "", None, None))
             glfw.terminate()
     if not works:
         reason = str(said[-1].message) if said else "no reason given"

@@ -35,7 +35,10 @@ class BodyParameters(NamedTuple):
 
 def current_parameters(chain: KinematicChain) -> BodyParameters:
     """``body_parameters(chain)``, kept while its bone scales neither change nor want a gradient."""
-    scales, lengths = chain.log_scales, chain.translation
+    # not as attributes, which takes a module a microsecond each
+    scales, lengths = chain._parameters["log_scales"], chain._buffers["translation"]
+    assert scales is not None
+    assert lengths is not None
     if scales.requires_grad and torch.is_grad_enabled():
         return body_parameters(chain)
     return _kept_parameters(chain, (scales, lengths))

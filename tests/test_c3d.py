@@ -1,12 +1,12 @@
 """Made-up recordings with known forces; ezc3d's own force plates as a second opinion; real files where they are."""
 
+import lab_recording as lab
 import numpy as np
 import pytest
 
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.force_plates import ForcePlate, plate_axes, plate_wrench
 from physpose.io.forces import read_forces
-import lab_recording as lab
 
 ezc3d = pytest.importorskip("ezc3d", reason="needs the package ezc3d (extra c3d)")
 from physpose.io.c3d import read_c3d  # noqa: E402

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from walker import GRAVITY, walk
 
 import physpose
 from physpose.conventions import opensim_names, q_to_opensim
@@ -16,7 +17,6 @@ from physpose.known_motion import read_motion
 from physpose.residuals import ResidualLimits
 from physpose.skeleton import load_skeleton
 from physpose.types import Wrench
-from walker import GRAVITY, walk
 
 INNER = slice(8, -8)  # the splines' ends are free of a third derivative, the motion is not
 

@@ -99,7 +99,9 @@ class _Writer:
 
     def _is_offset(self, body: Body) -> bool:
         """A massless frame that a joint of the file needed: it is written as the frame of that joint again."""
-        return body.mass == 0 and any(b.parent == body.name and self._offset_of(b) is body for b in self.skeleton.bodies)
+        return body.mass == 0 and any(
+            b.parent == body.name and self._offset_of(b) is body for b in self.skeleton.bodies
+        )
 
     def _offset_of(self, body: Body) -> Body | None:
         if body.parent != f"{body.name}{OFFSET}" or body.joint.kind != "fixed":
@@ -112,7 +114,9 @@ class _Writer:
         e = ET.SubElement(objects, "Body", name=_name(body.name))
         shape = equal_ellipsoid(body)
         if shape is not None:
-            frame = ET.SubElement(ET.SubElement(e, "components"), "PhysicalOffsetFrame", name=f"{_name(body.name)}_shape")
+            frame = ET.SubElement(
+                ET.SubElement(e, "components"), "PhysicalOffsetFrame", name=f"{_name(body.name)}_shape"
+            )
             radii, R = shape
             geometry = ET.SubElement(ET.SubElement(frame, "attached_geometry"), "Ellipsoid", name="ellipsoid")
             _add(geometry, "socket_frame", "..")
@@ -220,7 +224,9 @@ def _steps(skeleton: Skeleton) -> dict[str, list[Step]]:
             if phi is not None:
                 name = phi.file_coordinates[phi.joints.source[z]].name
                 function = phi.joints.functions[z].scaled(float(phi.scales[z]))
-            own.append(Step(axis=np.asarray(c.axis, float), slide=c.kind == "slide", coordinate=name, function=function))
+            own.append(
+                Step(axis=np.asarray(c.axis, float), slide=c.kind == "slide", coordinate=name, function=function)
+            )
             z += 1
         found[body.joint.name] = own
     return found

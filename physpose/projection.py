@@ -409,7 +409,7 @@ class _Implicit(torch.autograd.Function):
         return q.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, u_q: Tensor) -> tuple[Tensor | None, ...]:
         y, w, scales, q = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]

@@ -1,8 +1,8 @@
 """What motion and measured forces leave unexplained at the root, against limits, in words.
 
-With exact motion, masses and forces it is zero. Hicks et al. 2015 (J Biomech Eng 137:020905) ask that peak residual forces
-stay under 5 % of the peak external force, and residual moments under 1 % of that force times the height of the centre
-of mass.
+With exact motion, masses and forces it is zero. Hicks et al. 2015 (J Biomech Eng 137:020905) ask that peak residual
+forces stay under 5 % of the peak external force, and residual moments under 1 % of that force times the height of the
+centre of mass.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _line(shares: dict[str, Array], valid: NDArray[np.bool_]) -> Assumption:
 
     return Assumption(
         what="residual at the root",
-        value=f"force {percent(shares['force'])} of the peak measured force; moment {percent(shares['moment'])} of that "
+        value=f"force {percent(shares['force'])} of the peak measured force; "
+        f"moment {percent(shares['moment'])} of that "
         "times the height of the centre of mass",
         source=f"what the measured forces leave unexplained in {int(valid.sum())} of {len(valid)} frames; 0 if motion, "
         "masses and forces were exact",
@@ -96,8 +97,10 @@ def _above(shares: dict[str, Array], limits: ResidualLimits) -> tuple[str, ...]:
         ),
     }
     return tuple(
-        f"the residual {name} at the root reaches {100 * shares[name].max():.1f} % {what}; {100 * limit:g} % is the limit "
-        f"(Hicks et al. 2015), exceeded in {100 * np.mean(shares[name] > limit):.0f} % of the valid frames: motion, masses "
+        f"the residual {name} at the root reaches {100 * shares[name].max():.1f} % {what}; {100 * limit:g} % is the "
+        "limit "
+        f"(Hicks et al. 2015), exceeded in {100 * np.mean(shares[name] > limit):.0f} % of the valid frames: motion, "
+        "masses "
         f"and forces do not agree so well; check {cause}"
         for name, (limit, what, cause) in of.items()
         if shares[name].max() > limit
@@ -115,8 +118,10 @@ def _missing_force(time: Array, frames: NDArray[np.bool_]) -> tuple[str, ...]:
         return ()
     t = time[frames]
     return (
-        f"in {int(frames.sum())} of {len(time)} frames ({t[0]:.2f} to {t[-1]:.2f} s) the body needs more support than was "
-        "measured: something that is no plate was touched, or the forces do not belong to this motion; these frames are "
+        f"in {int(frames.sum())} of {len(time)} frames ({t[0]:.2f} to {t[-1]:.2f} s) the body needs more support "
+        "than was "
+        "measured: something that is no plate was touched, or the forces do not belong to this motion; "
+        "these frames are "
         "not valid",
     )
 

@@ -1,4 +1,4 @@
-"""A made-up recording of the laboratory: markers of a person, two force plates, events. Forces and pressure are known."""
+"""A made-up recording of the laboratory: a person's markers, two force plates, events. Forces are known."""
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from physpose.types import Markers
 FRAMES, RATE, RATIO = 60, 100.0, 10
 START = 0.5  # [s] of the first frame
 NAMES = ("LASI", "RASI", "LKNE", "RKNE", "LHEE", "RHEE")
-# seen from above, x forward: +x +y, -x +y, -x -y, +x -y of a plate whose own z points into the ground and x along the lab's
+# seen from above, x forward: +x +y, -x +y, -x -y, +x -y of a plate whose own z points into the ground and x along the
+# lab's
 CORNERS = np.array([[0.6, -0.3, 0], [0, -0.3, 0], [0, 0.3, 0], [0.6, 0.3, 0]])
 
 

@@ -125,7 +125,7 @@ class Motion:
 
 
 def compare(path: Path, skeleton: Skeleton, T: int = 4, seed: int = 0) -> dict[str, float]:
-    """Largest errors against OpenSim: position [m], rotation, torque relative to the largest, exact and as Simbody has it."""
+    """Largest errors against OpenSim: position [m], rotation, torque over the largest, exact and as Simbody has it."""
     import torch
 
     from physpose import dynamics

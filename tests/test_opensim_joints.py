@@ -18,7 +18,8 @@ SPLINE = "<SimmSpline name='function'><x>-0.9 -0.4 0.1 0.3 0.8</x><y>0.1 0.3 -0.
 FUNCTIONS = {
     "line": "<LinearFunction name='function'><coefficients>-0.7 0.2</coefficients></LinearFunction>",
     "constant": "<Constant name='function'><value>0.3</value></Constant>",
-    "polynomial": "<PolynomialFunction name='function'><coefficients>0.3 -0.2 0.5 0.1</coefficients></PolynomialFunction>",
+    "polynomial": "<PolynomialFunction name='function'><coefficients>0.3 -0.2 0.5 "
+    "0.1</coefficients></PolynomialFunction>",
     "spline": SPLINE,
     "short spline": "<SimmSpline name='function'><x>-0.5 0.1 0.6</x><y>0.1 0.3 -0.2</y></SimmSpline>",
     "two knots": "<SimmSpline name='function'><x>-0.5 0.6</x><y>0.1 -0.2</y></SimmSpline>",
@@ -66,7 +67,8 @@ def test_functions_turn_and_slide(tmp_path, function):
     own = coordinate("s", span="-1.6 1.6") + coordinate("r")
     axes = transform(
         rotation1=("s", "0.6 0 0.8", f if function != "constant" else LINE), rotation2=("r", "0 2 0", LINE),
-        rotation3=("", "0.3 0 0.9", FUNCTIONS["constant"]), translation1=("s", "3 0 4", f), translation2=("r", "0 1 0", f),
+        rotation3=("", "0.3 0 0.9", FUNCTIONS["constant"]), translation1=("s", "3 0 4", f),
+        translation2=("r", "0 1 0", f),
     )  # fmt: skip
     agree(tmp_path, model(first + body("a"), root + joint("CustomJoint", "j", "pelvis", "a", own, axes)), True)
 

@@ -41,7 +41,7 @@ def walk() -> Walk:
 
 
 def _wrenches(body, time, q, stance):
-    """The root wrench that the motion needs, as one force with its pressure point on the floor, on the standing foot."""
+    """The root wrench that the motion needs, as one force at a pressure point under the standing foot."""
     from physpose.known_motion import read_motion
 
     known = read_motion((time, q), body, lowpass=None, degrees=None)

@@ -45,8 +45,10 @@ def rnea(
     """
     if chain.expansion is not None:
         z = expand(chain, q, v, a)
-        forces = {"gravity": gravity, "external": external, "parameters": parameters, "engine": engine}
-        return z.forces(rnea(chain.expanded, z.q, z.v, z.a, **forces))
+        tau = rnea(
+            chain.expanded, z.q, z.v, z.a, gravity=gravity, external=external, parameters=parameters, engine=engine
+        )
+        return z.forces(tau)
     seen = check_state(chain, q, v=v, a=a)
     parameters = _parameters(chain, q, parameters)
     g = check_gravity(chain, gravity, q.shape[:-1])

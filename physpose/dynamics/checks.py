@@ -41,7 +41,7 @@ def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> Seen:
 
 
 def check_reduced(chain: KinematicChain, q: Tensor, rates: Mapping[str, Tensor]) -> None:
-    """Shapes and numbers of the reduced coordinates of a chain with a coordinate map; quaternions are left to the rest."""
+    """Shapes and numbers of a chain's reduced coordinates; quaternions are left to the checks of the expanded ones."""
     like = reference(chain)
     _check_array(chain, like, "q", q, (*q.shape[:-1], chain.nq))
     for name, x in rates.items():

@@ -39,7 +39,8 @@ class ReducedPinocchioModel(PinocchioModel):
     def forward_dynamics(self, q: ArrayLike, v: ArrayLike, tau: ArrayLike, gravity: ArrayLike = GRAVITY) -> Array:
         # M_s a = tau - phi'^T h(z, phi' v, phi'' v^2)
         h = self.inverse_dynamics(q, v, np.zeros_like(np.asarray(v, float)), gravity)
-        return np.linalg.solve(self.mass_matrix(q), (np.asarray(tau, float) - h)[..., None])[..., 0]
+        a = np.linalg.solve(self.mass_matrix(q), (np.asarray(tau, float) - h)[..., None])[..., 0]
+        return a.astype(np.float64, copy=False)
 
     def mass_matrix(self, q: ArrayLike) -> Array:
         z = self._state(q)

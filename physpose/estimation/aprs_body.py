@@ -7,6 +7,7 @@ from math import pi, radians
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from physpose import dynamics
@@ -25,7 +26,7 @@ _HINGES = {"hip knee ankle": (radians(20.0), pi), "shoulder elbow wrist": (radia
 _POSES = 300  # random poses from which the shares of the mass are found
 
 
-def bones(keypoint_set: str) -> Array:
+def bones(keypoint_set: str) -> NDArray[np.intp]:
     """(E, 2) keypoint indices of the bones that keep their length; the trunk, which bends, is none."""
     at = _index(keypoint_set)
     pairs = [pair.split() for pair in _MIDDLE_BONES]
@@ -33,7 +34,7 @@ def bones(keypoint_set: str) -> Array:
     return np.array([[at[a], at[b]] for a, b in pairs if a in at and b in at], dtype=np.intp).reshape(-1, 2)
 
 
-def hinges(keypoint_set: str) -> tuple[Array, Array]:
+def hinges(keypoint_set: str) -> tuple[NDArray[np.intp], Array]:
     """(N, 3) keypoint indices at knees and elbows, and (N, 2) [rad] the range of the angle between the bones."""
     at, triplets, ranges = _index(keypoint_set), [], []
     for names, span in _HINGES.items():
@@ -45,7 +46,7 @@ def hinges(keypoint_set: str) -> tuple[Array, Array]:
     return np.array(triplets, dtype=np.intp).reshape(-1, 3), np.array(ranges).reshape(-1, 2)
 
 
-def mirrored(keypoint_set: str, edges: Array) -> Array:
+def mirrored(keypoint_set: str, edges: NDArray[np.intp]) -> NDArray[np.intp]:
     """(N, 2) pairs of ``edges`` (left, right) that are each other's mirror image."""
     marks = keypoint_landmarks(keypoint_set)
     ends = [frozenset((marks[a], marks[b])) for a, b in edges]

@@ -97,7 +97,7 @@ class APRS(nn.Module):
             with torch.enable_grad():
                 x = p if p.requires_grad else p.detach().requires_grad_()
                 total = sum(w * loss.sum() for w, loss in zip(weights, self.losses(x, lengths), strict=True))
-                (gradient,) = torch.autograd.grad(total, x, create_graph=training)  # type: ignore[arg-type]
+                (gradient,) = torch.autograd.grad(total, x, create_graph=training)
             p = p - gradient
             found.append(self.losses(p, lengths))
         return Refinement(p, found)
@@ -152,7 +152,7 @@ class _Implicit(torch.autograd.Function):
         return found.p.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, p = ctx.saved_tensors
         needed, system = ctx.needs_input_grad[:4], ctx.system

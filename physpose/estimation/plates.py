@@ -99,7 +99,8 @@ def assign_to_feet(
         warnings += why
     if forces.wrenches and not wrenches:
         raise InputError(
-            f"{forces.source}: no force acts within {s.reach} m of a foot: other axes of the laboratory, another clock, or "
+            f"{forces.source}: no force acts within {s.reach} m of a foot: other axes of the "
+            f"laboratory, another clock, or "
             "another recording than the motion's? " + "; ".join(warnings)
         )
     return Assignment(wrenches=tuple(wrenches), valid=valid, assumptions=tuple(lines), warnings=tuple(warnings))

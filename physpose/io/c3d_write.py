@@ -1,7 +1,8 @@
 """Writing .c3d: markers, force plates (as type 2) and events, in mm, N and N.mm, z up.
 
 The format is small (C3D format user guide): a header block, a section of named parameters, then frame after frame of
-floats. Written here rather than through ezc3d, whose writer fails in a process that has loaded OpenSim's Python package.
+floats. Written here rather than through ezc3d, whose writer fails in a process that has loaded OpenSim's Python
+package.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _groups(
     markers: Markers, rate: float, plates: Sequence[ForcePlate], analog: Array, events: Sequence[Event]
 ) -> Groups:
     ratio, n = analog.shape[1], analog.shape[2]
-    point = {"USED": len(markers.names), "SCALE": -1.0, "RATE": rate, "FRAMES": len(markers.time), "DATA_START": 0}
+    frames = len(markers.time)
+    point: dict[str, Any] = {"USED": len(markers.names), "SCALE": -1.0, "RATE": rate, "FRAMES": frames, "DATA_START": 0}
     point |= {"UNITS": "mm", "X_SCREEN": "+X", "Y_SCREEN": "+Z"} | _split("LABELS", markers.names)
     groups: Groups = {"POINT": point, "ANALOG": {"USED": n, "RATE": rate * ratio}}
     if plates:
@@ -112,7 +114,8 @@ def _analog(plates: Sequence[ForcePlate], frames: int, rate: float, path: str | 
     N = round(ratio) * frames
     if abs(ratio - round(ratio)) > 1e-6 * ratio or any(len(plate.time) != N for plate in plates):
         raise InputError(
-            f"{path}: {[len(plate.time) for plate in plates]} samples of the plates for {frames} frames; every plate needs "
+            f"{path}: {[len(plate.time) for plate in plates]} samples of the plates for {frames} "
+            f"frames; every plate needs "
             "the same whole number of samples a frame"
         )
     return np.concatenate([_channels(plate) for plate in plates], 1).reshape(frames, round(ratio), -1)

@@ -129,7 +129,7 @@ def _flesh(element: ET.Element, body: Body) -> None:
 
 
 def equal_ellipsoid(body: Body) -> tuple[Array, Array] | None:
-    """Radii (3,) [m] and R_body_ellipsoid of the homogeneous ellipsoid that has the body's mass and inertia, if any has."""
+    """Radii (3,) [m] and R_body_ellipsoid of the homogeneous ellipsoid with the body's mass and inertia, if any has."""
     moments, axes = np.linalg.eigh(np.asarray(body.inertia, float))
     # I_x = m (b^2 + c^2) / 5, so a^2 = 5 (I_y + I_z - I_x) / (2 m)
     squared = 2.5 * (moments.sum() - 2 * moments) / max(body.mass, TINY_MASS)

@@ -185,13 +185,13 @@ class Skeleton:
     def slide_lengths(self) -> tuple[Array, Array, Array]:
         """Slides z that are no coordinates but lengths in their parent, and so scale with it.
 
-        Index (m,) among the z, body (m,) of the parent, and weight (m, 3) of each of its axes: the squared components of
-        the slide's axis. OpenSim's ScaleTool does the same with a CustomJoint's translations.
+        Index (m,) among the z, body (m,) of the parent, and weight (m, 3) of each of its axes: the squared components
+        of the slide's axis. OpenSim's ScaleTool does the same with a CustomJoint's translations.
         """
-        rows, parents, weights, z = [], [], [], 0
-        for body in self.bodies if self.coordinate_map else ():
+        rows, parents, weights, z, phi = [], [], [], 0, self.coordinate_map
+        for body in self.bodies if phi is not None else ():
             for c in body.joint.coordinates:
-                if c.kind == "slide" and body.parent is not None and not self.coordinate_map.is_coordinate(z):
+                if c.kind == "slide" and body.parent is not None and phi and not phi.is_coordinate(z):
                     rows.append(z)
                     parents.append(self.body_index(body.parent))
                     weights.append((np.asarray(body.joint.rotation) @ c.axis) ** 2)

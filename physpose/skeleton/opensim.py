@@ -31,8 +31,8 @@ def read_osim(path: str | Path, *, free: Collection[str] = (), hold: Mapping[str
     """The skeleton in an OpenSim model file of any version, in its default pose.
 
     Body frames, masses and inertias are the file's; the world is z up. Coordinates keep their names, signs and zero.
-    Locked coordinates, and prescribed ones with a constant, are held; coupled ones follow theirs. ``free``: names of such
-    coordinates to leave free all the same; ``hold``: coordinates to hold at a value [rad; m] instead.
+    Locked coordinates, and prescribed ones with a constant, are held; coupled ones follow theirs. ``free``: names of
+    such coordinates to leave free all the same; ``hold``: coordinates to hold at a value [rad; m] instead.
 
     Markers become the keypoint set "markers"; contact spheres contact points. What is left out is told in ``warnings``.
     """
@@ -83,12 +83,11 @@ class _Builder:
             self._add_quaternion(joint, body, parent, axes, outer)
             return
         steps = folded(joint, axes, self.coordinates, outer)
-        place = {"translation": steps.before.p, "rotation": steps.before.R}
-        if steps.axes:
-            own = tuple(self._z(joint, a) for a in steps.axes)
-            moving = Joint(name=joint.name, kind="chain", coordinates=own, **place)
-        else:
-            moving = Joint(name=joint.name, kind="fixed", **place)
+        own = tuple(self._z(joint, a) for a in steps.axes)
+        moving = Joint(
+            name=joint.name, kind="chain" if own else "fixed", coordinates=own, translation=steps.before.p,
+            rotation=steps.before.R,
+        )  # fmt: skip
         self.axes += steps.axes
         self._add_body(joint, body, parent, moving, steps.after)
 
@@ -116,8 +115,10 @@ class _Builder:
     def _z(self, joint: FileJoint, axis: Axis) -> Coordinate:
         plain = axis.coordinate in self.coordinates.free and axis.function.line == (1.0, 0.0)
         name = str(axis.coordinate) if plain else f"{joint.name}.{axis.name}"
-        kind = "slide" if axis.slide else "hinge"
-        return Coordinate(name=name, axis=axis.axis, range=(-np.inf, np.inf), kind=kind, source="OpenSim")
+        return Coordinate(
+            name=name, axis=axis.axis, range=(-np.inf, np.inf), kind="slide" if axis.slide else "hinge",
+            source="OpenSim",
+        )  # fmt: skip
 
     # --- coordinates ------------------------------------------------------------------------------------------------
 

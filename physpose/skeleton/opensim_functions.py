@@ -16,7 +16,7 @@ from physpose.types import Array
 
 
 def read_function(e: ET.Element) -> PiecewisePolynomial:
-    """The function in an element. Raises ``InputError`` for one that is no piecewise polynomial, naming those that are."""
+    """The function in an element. Raises ``InputError``, naming those known, for what is no piecewise polynomial."""
     if e.tag not in READERS:
         known = ", ".join(READERS)
         raise InputError(f"has a <{e.tag}>, which is not understood; put one of {known} in its place")

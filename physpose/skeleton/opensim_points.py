@@ -42,7 +42,7 @@ def marker_set(file: OsimFile) -> KeypointSet:
 
 
 def contact_points(file: OsimFile, bodies: tuple[Body, ...], rotations: dict[str, Array]) -> tuple[Point, ...]:
-    """Where contact spheres are lowest with the bodies turned by R_world_body ``rotations``; without spheres, the sole."""
+    """Where contact spheres are lowest, bodies turned by R_world_body ``rotations``; without spheres, the sole."""
     spheres = [s for s in file.spheres if s.body != GROUND]
     if spheres:
         down = np.array([0.0, 0, -1])

@@ -1,4 +1,4 @@
-"""A skeleton as an OpenSim model (.osim, version 4): the same masses, joints and coordinates, for OpenSim to simulate."""
+"""A skeleton as an OpenSim model (.osim, version 4): the same masses, joints, coordinates, for OpenSim to simulate."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Step:
 def to_osim(skeleton: Skeleton) -> str:
     """OpenSim model text of a skeleton, y up.
 
-    The pelvis hangs on the ground by a CustomJoint with OpenSim's six coordinates, every chain joint is a CustomJoint with
-    one TransformAxis a coordinate. Keypoints ("markers", else a detector's) and contact points become markers; ellipsoids
-    of each body's mass and inertia are for looks. Raises ``InputError`` for what a CustomJoint cannot be: a slide after a
-    hinge, more than three of either.
+    The pelvis hangs on the ground by a CustomJoint with OpenSim's six coordinates, every chain joint is a CustomJoint
+    with one TransformAxis a coordinate. Keypoints ("markers", else a detector's) and contact points become markers;
+    ellipsoids of each body's mass and inertia are for looks. Raises ``InputError`` for what a CustomJoint cannot be: a
+    slide after a hinge, more than three of either.
     """
     return _Writer(skeleton).text()
 
@@ -77,7 +77,7 @@ class _Writer:
         document = ET.Element("OpenSimDocument", Version=VERSION)
         model = ET.SubElement(document, "Model", name=_name(self.skeleton.name))
         gravity = GRAVITY if self.skeleton.gravity is None else self.skeleton.gravity
-        _add(model, "gravity", to_y_up(gravity))
+        _add(model, "gravity", to_y_up(np.asarray(gravity)))
         _add(model, "length_units", "meters")
         _add(model, "force_units", "N")
         bodies, joints = _set(model, "BodySet"), _set(model, "JointSet")
@@ -95,7 +95,8 @@ class _Writer:
         """Joints in the order of their coordinates, which is the order that a reader takes these in."""
         order = [_name(n) for n in (*opensim_names(self.skeleton), *self.coordinates)]
         first = {e: e.find("coordinates/Coordinate") for e in joints}
-        joints[:] = sorted(joints, key=lambda e: len(order) if first[e] is None else order.index(first[e].get("name")))
+        ranks = {e: len(order) if c is None else order.index(c.get("name", "")) for e, c in first.items()}
+        joints[:] = sorted(joints, key=ranks.__getitem__)
 
     def _is_offset(self, body: Body) -> bool:
         """A massless frame that a joint of the file needed: it is written as the frame of that joint again."""
@@ -176,7 +177,8 @@ class _Writer:
         turns, slides = [s for s in steps if not s.slide], [s for s in steps if s.slide]
         if max(len(turns), len(slides)) > 3 or [s.slide for s in steps] != [True] * len(slides) + [False] * len(turns):
             raise InputError(
-                f"{self.skeleton.name}: joint {joint.name} has {len(slides)} slides and {len(turns)} hinges; a CustomJoint "
+                f"{self.skeleton.name}: joint {joint.name} has {len(slides)} slides and "
+                f"{len(turns)} hinges; a CustomJoint "
                 "has up to three slides, then up to three hinges"
             )
         for kind, own in (("rotation", turns), ("translation", slides)):
@@ -243,8 +245,9 @@ def _euler_steps(euler: EulerJoint) -> list[Step]:
 
 def _coordinate(step: Step) -> Coordinate:
     limit = 10.0 if step.slide else 2 * np.pi
-    kind = "slide" if step.slide else "hinge"
-    return Coordinate(name=step.coordinate, axis=step.axis, range=(-limit, limit), kind=kind)
+    return Coordinate(
+        name=step.coordinate, axis=step.axis, range=(-limit, limit), kind="slide" if step.slide else "hinge"
+    )
 
 
 def _defaults(skeleton: Skeleton) -> dict[str, float]:

@@ -196,9 +196,14 @@ def transform(**axes: tuple[str, str, str]) -> str:
     """A SpatialTransform: name of each axis -> (coordinate, axis, function); constants where nothing is said."""
     text = ""
     for kind in ("rotation", "translation"):
-        for k in range(3):
-            name = f"{kind}{k + 1}"
-            own = axes.get(name, ("", " ".join(str(float(i == k)) for i in range(3)), CONSTANT))
+        names = [f"{kind}{k + 1}" for k in range(3)]
+        taken = [np.array(axes[n][1].split(), float) for n in names if n in axes]
+        for name in names:
+            if name not in axes:  # OpenSim wants three independent axes
+                e = next(e for e in np.eye(3) if np.linalg.matrix_rank([*taken, e]) > len(taken))
+                taken.append(e)
+                axes[name] = ("", " ".join(map(str, e)), CONSTANT)
+            own = axes[name]
             text += f"""<TransformAxis name="{name}"><coordinates>{own[0]}</coordinates><axis>{own[1]}</axis>
             {own[2]}</TransformAxis>"""
     return f"<SpatialTransform>{text}</SpatialTransform>"

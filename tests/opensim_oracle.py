@@ -33,22 +33,22 @@ class Oracle:
         coordinates = self.model.getCoordinateSet()
         self.coordinates = [coordinates.get(i) for i in range(coordinates.getSize())]
         self.names = [c.getName() for c in self.coordinates]
-        # Q and U are in the order of the multibody tree: numbers put there tell which coordinate sees which
-        count = self._vector(range(len(self.names)), range(len(self.names)))
-        self.state.setQ(count)
-        self.state.setU(count)
+        # Q and U are in the order of the multibody tree, Q with room for quaternions that are not used: numbers put
+        # there tell which coordinate sees which
+        for n, put in ((self.state.getNQ(), self.state.setQ), (self.state.getNU(), self.state.setU)):
+            put(self._vector(range(n), range(n), n))
         self.q_slot = [round(c.getValue(self.state)) for c in self.coordinates]
         self.u_slot = [round(c.getSpeedValue(self.state)) for c in self.coordinates]
         self.solver = opensim.InverseDynamicsSolver(self.model)
 
     def set(self, q: dict[str, float], u: dict[str, float]) -> None:
-        self.state.setQ(self._vector([q[n] for n in self.names], self.q_slot))
-        self.state.setU(self._vector([u[n] for n in self.names], self.u_slot))
+        self.state.setQ(self._vector([q[n] for n in self.names], self.q_slot, self.state.getNQ()))
+        self.state.setU(self._vector([u[n] for n in self.names], self.u_slot, self.state.getNU()))
 
     def forces(self, q: dict[str, float], u: dict[str, float], a: dict[str, float]) -> dict[str, float]:
         """Generalized forces by coordinate, of gravity and motion alone."""
         self.set(q, u)
-        tau = self.solver.solve(self.state, self._vector([a[n] for n in self.names], self.u_slot))
+        tau = self.solver.solve(self.state, self._vector([a[n] for n in self.names], self.u_slot, self.state.getNU()))
         return {n: tau.get(i) for n, i in zip(self.names, self.u_slot, strict=True)}
 
     def poses(self, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +66,8 @@ class Oracle:
         v = self.model.calcMassCenterVelocity(self.state)
         return self.model.getTotalMass(self.state) * np.array([v.get(i) for i in range(3)]) @ R_YUP_ZUP
 
-    def _vector(self, values: Any, slots: Any) -> Any:
-        vector = self.opensim.Vector(len(self.names), 0.0)
+    def _vector(self, values: Any, slots: Any, n: int) -> Any:
+        vector = self.opensim.Vector(n, 0.0)
         for x, i in zip(values, slots, strict=True):
             vector.set(i, float(x))
         return vector

@@ -1,13 +1,12 @@
 """What OpenSim's inverse dynamics says of a CustomJoint whose turns do not follow its coordinates one by one.
 
 Simbody's function-based joint (MobilizedBodyImpl.h, FunctionBasedImpl, buildHdot) differentiates the axes of a joint
-with
-the angular velocity that the joint's first *coordinate*, and its first two, make, where that of the first *axis*, and
-of the
-first two, is meant. Where one coordinate drives several turns (OpenSim's "walker" knee) or the coordinates stand in
-another order than the axes, the body's acceleration then has a spurious part, quadratic in the rates, and the torques
-differ from d/dt of Simbody's own momentum by some 1e-5 of the largest. ``rnea`` here is exact; this module gives
-the difference, for those who must reproduce OpenSim's own numbers.
+with the angular velocity that the joint's first *coordinate*, and its first two, make, where that of the first *axis*,
+and of the first two, is meant. Where one coordinate drives several turns (OpenSim's "walker" knee) the body's
+acceleration then has a spurious part, quadratic in the rates, and the torques differ from d/dt of Simbody's own
+momentum by some 1e-5 of the largest. ``rnea`` here is exact; this module gives the difference, for those who must
+reproduce OpenSim's own numbers. Not reproduced: coordinates that stand in another order than their axes, which no
+published model has.
 """
 
 from __future__ import annotations

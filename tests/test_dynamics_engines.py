@@ -64,6 +64,7 @@ def test_forcing_the_extra_that_is_not_there_names_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "warp", None)
     engine_warp._warp.cache_clear()
     engine_warp._kernel.cache_clear()
+    monkeypatch.setattr(engine_warp, "_of_thread", threading.local())
     x = [torch.tensor(y) for y in random_state(0, TREE, 2)]
     with pytest.raises(MissingPackageError, match=r"pip install 'physpose\[warp\]'"):
         dynamics.rnea(KinematicChain(TREE), *x, engine="warp")

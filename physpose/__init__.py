@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from physpose.chain import KinematicChain as KinematicChain
     from physpose.checking import check as check
     from physpose.errors import PhysposeError as PhysposeError
+    from physpose.inverse import inverse_dynamics as inverse_dynamics
     from physpose.pipeline import fit as fit
     from physpose.result import FitResult as FitResult
     from physpose.skeleton import load_skeleton as load_skeleton
@@ -25,6 +26,7 @@ _HOME = {
     "PhysposeError": "physpose.errors",
     "check": "physpose.checking",
     "fit": "physpose.pipeline",
+    "inverse_dynamics": "physpose.inverse",
     "load_skeleton": "physpose.skeleton",
 }
 _SUBPACKAGES = ("dynamics",)

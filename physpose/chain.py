@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from physpose.expansion import Expanded, Expansion
 from physpose.skeleton.model import Joint, Point, Skeleton
 from physpose.skeleton.validate import check_tree
 from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log
+
+if TYPE_CHECKING:
+    from physpose.projection import Projection, ProjectionSettings
 
 
 class Frames(NamedTuple):
@@ -225,12 +228,51 @@ class KinematicChain(nn.Module):
                 parts.append(x1 - x0)
         return torch.cat(parts, -1)
 
+    # --- the nearest pose -------------------------------------------------------------------------------------------
+
+    def project(
+        self,
+        keypoints: Tensor,
+        keypoint_set: str = "blazepose33",
+        *,
+        weights: Tensor | None = None,
+        q0: Tensor | None = None,
+        log_scales: Tensor | None = None,
+        settings: ProjectionSettings | None = None,
+    ) -> Projection:
+        """The skeleton's nearest pose to any 3D keypoints, differentiable by them, their weights and the bone scales.
+
+        Args:
+            keypoints: (*b, K, 3) [m], world, z up; NaN where missing.
+            keypoint_set: what they are; a name in ``skeleton.keypoint_sets``.
+            weights: (*b, K) or (K,), for instance a detector's confidences, on top of the set's own spread; 0: missing.
+            q0: (*b, nq) or (nq,) first guess; None: the neutral posture laid on the trunk's keypoints, and other
+                postures where that ends far off.
+            log_scales: (*b, n_groups) or (n_groups,) of the bones; None: the module's.
+            settings: softness of the limits, posture prior, tolerance.
+
+        Returns:
+            q, the distance from each keypoint to the body's, which samples converged. q's gradient takes ``q0`` as
+            constant; second derivatives are not available.
+
+        Raises:
+            UnknownNameError, InputError: unknown keypoint set; shapes or dtypes that do not fit, negative weights.
+        """
+        from physpose.projection import project  # here, since that module builds on this one
+
+        return project(
+            self, keypoints, keypoint_set, weights=weights, q0=q0, log_scales=log_scales, settings=settings
+        )  # fmt: skip
+
     # --- limits -----------------------------------------------------------------------------------------------------
 
-    def limit_residual(self, q: Tensor) -> Tensor:
-        """How far each coordinate lies outside its soft range (*b, n_coordinates) [rad; m]; zero inside."""
+    def limit_residual(self, q: Tensor, margin: float = 0.0) -> Tensor:
+        """How far each coordinate lies outside its soft range (*b, n_coordinates) [rad; m]; zero inside.
+
+        A ``margin`` [rad; m] narrows the range at both ends.
+        """
         x = q[..., self._coordinate_q]
-        return torch.relu(x - self.limits[:, 1]) - torch.relu(self.limits[:, 0] - x)
+        return torch.relu(x - self.limits[:, 1] + margin) - torch.relu(self.limits[:, 0] + margin - x)
 
     def coordinate_index(self, name: str) -> int:
         """Index of a coordinate in ``coordinate_names``."""

@@ -1,7 +1,7 @@
 """z = phi(s) in PyTorch: from the coordinates a user sees to those of the single-axis joints, and forces back.
 
-See ``skeleton.coordinate_map``. Reduced q = [quaternion joints in the order of the bodies, s], v likewise; the expanded q
-and v are those of ``Skeleton.bodies`` joint by joint, as ``Skeleton.expanded`` has them.
+See ``skeleton.coordinate_map``. Reduced q = [quaternion joints in the order of the bodies, s], v likewise; the
+expanded q and v are those of ``Skeleton.bodies`` joint by joint, as ``Skeleton.expanded`` has them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from physpose.conventions import (
     opensim_names,
     q_to_opensim,
     tau_to_opensim,
-    to_y_up,
 )
 from physpose.errors import InputError
 from physpose.io.storage import write_storage
@@ -111,6 +110,11 @@ def result_arrays(result: FitResult) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(result, name) for name in same}
     arrays |= {"kinetic_energy": result.energy.kinetic, "potential_energy": result.energy.potential}
     arrays |= {"contact_active": result.contacts.active, "contact_force": result.contacts.force}
+    measured: dict[str, Any] = {"positions": result.contacts.positions, "free_moment": result.contacts.free_moment}
+    measured |= {"valid": result.contacts.valid}
+    arrays |= {f"contact_{name}": x for name, x in measured.items() if x is not None}
+    if result.contacts.bodies is not None:
+        arrays["contact_bodies"] = np.array(result.contacts.bodies, dtype=np.str_)
     arrays["contact_points"] = np.array(result.contacts.points, dtype=np.str_)
     arrays["body_names"] = np.array(result.skeleton.body_names, dtype=np.str_)
     arrays["coordinate_names"] = np.array(result.skeleton.coordinate_names, dtype=np.str_)

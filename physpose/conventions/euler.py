@@ -1,8 +1,9 @@
 """Joints that move by a quaternion here and by angles in a file: OpenSim's ground_pelvis, FreeJoint and BallJoint.
 
-OpenSim is y up, x forward, z to the right, so (x, y, z)_opensim = (x, z, -y)_ours. The pelvis moves in the ground by three
-body-fixed turns and three slides: pelvis_tilt about z, pelvis_list about x, pelvis_rotation about y, and the slides along
-the axes of the ground (joint "ground_pelvis" of Rajagopal et al. 2016 and of Gait2392); others have other axes.
+OpenSim is y up, x forward, z to the right, so (x, y, z)_opensim = (x, z, -y)_ours. The pelvis moves in the ground by
+three
+body-fixed turns and three slides: pelvis_tilt about z, pelvis_list about x, pelvis_rotation about y, and the slides
+along the axes of the ground (joint "ground_pelvis" of Rajagopal et al. 2016 and of Gait2392); others have other axes.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class EulerJoint:
     """T_outer_body = T_outer_frame [R(a1, x1) R(a2, x2) R(a3, x3), b1 x4 + b2 x5 + b3 x6] T_body_frame^-1.
 
     x = sign * c + offset, c the coordinates called ``names``; a and b are the rows of ``turns`` and ``slides``. A free
-    joint's outer frame is the z-up world and q its body's pose there; a ball's q is the turn that its three angles make,
-    in the body's axes: R(q) = R_child R(a1, x1) R(a2, x2) R(a3, x3) R_child^T.
+    joint's outer frame is the z-up world and q its body's pose there; a ball's q is the turn that its three angles
+    make, in the body's axes: R(q) = R_child R(a1, x1) R(a2, x2) R(a3, x3) R_child^T.
     """
 
     joint: str  # its name in the skeleton
@@ -130,6 +131,11 @@ def _continuous_angles(R: Array, turns: Array) -> Array:
     E = turns * np.array([1, 1, hand])[:, None]
     out = _continuous_xyz(E @ R @ E.T)
     return out * np.array([1, 1, hand])
+
+
+def xyz_angles(R: Array) -> Array:
+    """Angles (3,) [rad] of R (3, 3) = Rx(x) Ry(y) Rz(z), as OpenSim places frames; any y, 90 degrees too."""
+    return _continuous_xyz(np.asarray(R, float)[None])[0]
 
 
 def _continuous_xyz(R: Array) -> Array:

@@ -45,12 +45,15 @@ def rnea(
     """
     if chain.expansion is not None:
         z = expand(chain, q, v, a)
-        forces = {"gravity": gravity, "external": external, "parameters": parameters, "engine": engine}
-        return z.forces(rnea(chain.expanded, z.q, z.v, z.a, **forces))
-    parameters = _prepare(chain, q, parameters, v=v, a=a)
+        tau = rnea(
+            chain.expanded, z.q, z.v, z.a, gravity=gravity, external=external, parameters=parameters, engine=engine
+        )
+        return z.forces(tau)
+    seen = check_state(chain, q, v=v, a=a)
+    parameters = _parameters(chain, q, parameters)
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
-    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters), engine)
+    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters, seen), engine)
 
 
 def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
@@ -231,6 +234,10 @@ def _solve(M: Tensor, x: Tensor) -> Tensor:
 
 def _prepare(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None, **rates: Tensor) -> BodyParameters:
     check_state(chain, q, **rates)
+    return _parameters(chain, q, parameters)
+
+
+def _parameters(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None) -> BodyParameters:
     if parameters is None:
         return current_parameters(chain)
     check_parameters(chain, parameters, q.shape[:-1])

@@ -1,11 +1,12 @@
 """What OpenSim's inverse dynamics says of a CustomJoint whose turns do not follow its coordinates one by one.
 
-Simbody's function-based joint (MobilizedBodyImpl.h, FunctionBasedImpl, buildHdot) differentiates the axes of a joint with
-the angular velocity that the joint's first *coordinate*, and its first two, make, where that of the first *axis*, and of the
-first two, is meant. Where one coordinate drives several turns (OpenSim's "walker" knee) or the coordinates stand in
-another order than the axes, the body's acceleration then has a spurious part, quadratic in the rates, and the torques
-differ from d/dt of Simbody's own momentum by some 1e-5 of the largest. ``rnea`` here is exact; this module gives
-the difference, for those who must reproduce OpenSim's own numbers.
+Simbody's function-based joint (MobilizedBodyImpl.h, FunctionBasedImpl, buildHdot) differentiates the axes of a joint
+with the angular velocity that the joint's first *coordinate*, and its first two, make, where that of the first *axis*,
+and of the first two, is meant. Where one coordinate drives several turns (OpenSim's "walker" knee) the body's
+acceleration then has a spurious part, quadratic in the rates, and the torques differ from d/dt of Simbody's own
+momentum by some 1e-5 of the largest. ``rnea`` here is exact; this module gives the difference, for those who must
+reproduce OpenSim's own numbers. Not reproduced: coordinates that stand in another order than their axes, which no
+published model has.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _spurious(rates: Tensor, turns: list[tuple[int, int, int]]) -> Tensor:
 
 
 def _custom_joints(skeleton: Skeleton) -> list[tuple[int, list[tuple[int, int, int]]]]:
-    """Body, and of each turn of its joint the column in the expanded v, the number of its axis and of its coordinate."""
+    """Body, and of each turn of its joint the column in the expanded v and the numbers of its axis and coordinate."""
     found, v, z = [], 0, 0
     places = skeleton.coordinate_map.places if skeleton.coordinate_map else ()
     for i, body in enumerate(skeleton.bodies):

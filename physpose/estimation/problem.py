@@ -28,6 +28,7 @@ from physpose.estimation.terms import (
     Smoothness,
     Term,
 )
+from physpose.skeleton.keypoint_sets import keypoint_landmarks
 from physpose.skeleton.model import KeypointSet, Point, Skeleton
 from physpose.types import Array, Keypoints2D
 
@@ -35,7 +36,7 @@ HEAVY = 0.02  # segments with a larger part of the mass make up the centre of ma
 EARTH_GRAVITY = 9.81  # [m/s^2]
 _LIMB_EDGES = (
     ("hip", "shoulder"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"),
-    ("ankle", "heel"), ("ankle", "foot_index"),
+    ("ankle", "heel"), ("ankle", "big_toe"),
 )  # fmt: skip
 DEPTH_EDGES = (
     ("hip_r", "hip_l"),
@@ -308,12 +309,7 @@ def resting_posture(skeleton: Skeleton) -> Tensor:
 
 def joint_index(keypoint_set: KeypointSet) -> dict[str, int]:
     """Plain joint names ("knee_r") to indices, whatever the set calls its sides."""
-    index = {}
-    for i, name in enumerate(keypoint_set.names):
-        side, _, joint = name.lower().partition("_")
-        if side in ("left", "right"):
-            index[f"{joint}_{side[0]}"] = i
-    return index
+    return {mark: i for i, mark in enumerate(keypoint_landmarks(keypoint_set.name))}
 
 
 def frame_weights(time: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Biovision hierarchies, .bvh: a skeleton of ball joints and its motion.
 
 A .bvh has y up and, as its makers draw it, the figure facing +z with its left at +x: (x, y, z)_bvh = (y, z, x)_world.
-At zero rotation all its bodies' axes are the laboratory's. It has no masses, and lengths in a unit that it does not name.
+At zero rotation all its bodies' axes are the laboratory's. It has no masses, and lengths in a unit that it does not
+name.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def _motion(lines: Sequence[str], at: int, width: int, path: str | Path) -> tupl
         values = np.array([[float(x) for x in row] for _, row in rows])
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    return step * np.arange(count), values
+    return step * np.arange(count, dtype=np.float64), values
 
 
 # --- the skeleton -----------------------------------------------------------------------------------------------------
@@ -195,7 +196,8 @@ def _metres(nodes: Sequence[_Node], path: str | Path) -> float:
         if PERSON[0] <= metres * extent <= PERSON[1]:
             return metres
     raise InputError(
-        f"{path}: the rest pose spans {extent:.4g} units, a person's size neither in m nor in cm nor in mm: give scale= "
+        f"{path}: the rest pose spans {extent:.4g} units, a person's size neither in m nor in cm "
+        f"nor in mm: give scale= "
         f"in metres a unit (0.0254 for inches; a person of 1.7 m would need {1.7 / extent if extent else 1:.3g})"
     )
 
@@ -347,7 +349,8 @@ FINE = "%.14g"  # angles that come back to 1e-9 rad
 def _rest(skeleton: Skeleton) -> Array:
     """(n_bodies, 3, 3): turns a body's frame into the .bvh's, which at rest has the laboratory's axes.
 
-    R_lab_bvhbody = R_BVH_ZUP @ R_world_body @ rest[i], identity when the root stands as in ``neutral``, all else at zero.
+    R_lab_bvhbody = R_BVH_ZUP @ R_world_body @ rest[i], identity when the root stands as in ``neutral``, all else at
+    zero.
     """
     from scipy.spatial.transform import Rotation
 

@@ -185,13 +185,13 @@ class Skeleton:
     def slide_lengths(self) -> tuple[Array, Array, Array]:
         """Slides z that are no coordinates but lengths in their parent, and so scale with it.
 
-        Index (m,) among the z, body (m,) of the parent, and weight (m, 3) of each of its axes: the squared components of
-        the slide's axis. OpenSim's ScaleTool does the same with a CustomJoint's translations.
+        Index (m,) among the z, body (m,) of the parent, and weight (m, 3) of each of its axes: the squared components
+        of the slide's axis. OpenSim's ScaleTool does the same with a CustomJoint's translations.
         """
-        rows, parents, weights, z = [], [], [], 0
-        for body in self.bodies if self.coordinate_map else ():
+        rows, parents, weights, z, phi = [], [], [], 0, self.coordinate_map
+        for body in self.bodies if phi is not None else ():
             for c in body.joint.coordinates:
-                if c.kind == "slide" and body.parent is not None and not self.coordinate_map.is_coordinate(z):
+                if c.kind == "slide" and body.parent is not None and phi and not phi.is_coordinate(z):
                     rows.append(z)
                     parents.append(self.body_index(body.parent))
                     weights.append((np.asarray(body.joint.rotation) @ c.axis) ** 2)
@@ -271,12 +271,19 @@ class Skeleton:
         return replace(self, bodies=tuple(bodies), assumptions=(*self.assumptions, note))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the body as MJCF (.xml) for MuJoCo; returns the path. Raises ``InputError`` for another suffix."""
-        from physpose.skeleton.mjcf import save_mjcf  # here, since that module builds on this one
+        """Write the body as MJCF (.xml) for MuJoCo or as an OpenSim model (.osim); returns the path.
 
-        if Path(path).suffix != ".xml":
-            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF)")
-        return save_mjcf(self, Path(path))
+        Raises ``InputError`` for another suffix, and for joints that the format has no form for.
+        """
+        # here, since these modules build on this one
+        from physpose.skeleton.mjcf import save_mjcf
+        from physpose.skeleton.opensim_write import save_osim
+
+        writers = {".xml": save_mjcf, ".osim": save_osim}
+        suffix = Path(path).suffix
+        if suffix not in writers:
+            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF) or .osim")
+        return writers[suffix](self, Path(path))
 
 
 def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:

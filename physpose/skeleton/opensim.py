@@ -8,6 +8,7 @@ of its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from physpose.skeleton.coordinate_map import CoordinateMap, Layer
 from physpose.skeleton.model import Body, Coordinate, Joint, Skeleton
 from physpose.skeleton.opensim_coordinates import sort_coordinates
 from physpose.skeleton.opensim_joints import Axis, axes_of, euler_joint, folded, is_quaternion
-from physpose.skeleton.opensim_points import marker_set, scale_groups
+from physpose.skeleton.opensim_points import OFFSET, contact_points, marker_set, scale_groups
 from physpose.skeleton.opensim_xml import GROUND, FileBody, FileJoint, OsimFile, Placement, read_osim_file
+from physpose.skeleton.pose import neutral_pose
 from physpose.types import Array
 
 WORLD_GROUND = Placement(R=R_YUP_ZUP.T, p=np.zeros(3))
@@ -29,8 +31,8 @@ def read_osim(path: str | Path, *, free: Collection[str] = (), hold: Mapping[str
     """The skeleton in an OpenSim model file of any version, in its default pose.
 
     Body frames, masses and inertias are the file's; the world is z up. Coordinates keep their names, signs and zero.
-    Locked coordinates, and prescribed ones with a constant, are held; coupled ones follow theirs. ``free``: names of such
-    coordinates to leave free all the same; ``hold``: coordinates to hold at a value [rad; m] instead.
+    Locked coordinates, and prescribed ones with a constant, are held; coupled ones follow theirs. ``free``: names of
+    such coordinates to leave free all the same; ``hold``: coordinates to hold at a value [rad; m] instead.
 
     Markers become the keypoint set "markers"; contact spheres contact points. What is left out is told in ``warnings``.
     """
@@ -53,7 +55,6 @@ class _Builder:
         for joint in _parents_first(self.file):
             self._add(joint, by_name[joint.child])
         phi = self._map()
-        neutral = self._neutral(phi)
         skeleton = Skeleton(
             name=self.file.name,
             bodies=tuple(self.bodies),
@@ -61,13 +62,13 @@ class _Builder:
             keypoint_sets={"markers": marker_set(self.file)} if self.file.markers else {},
             contact_points=(),
             scale_groups=scale_groups(tuple(b.name for b in self.bodies)),
-            neutral=neutral,
+            neutral=self._neutral(phi),
             warnings=self._warnings(),
             coordinate_map=phi,
             euler_joints=tuple(self.euler),
             gravity=to_z_up(self.file.gravity),
         )
-        return skeleton
+        return _standing(self.file, skeleton)
 
     # --- bodies and joints ------------------------------------------------------------------------------------------
 
@@ -82,12 +83,11 @@ class _Builder:
             self._add_quaternion(joint, body, parent, axes, outer)
             return
         steps = folded(joint, axes, self.coordinates, outer)
-        place = {"translation": steps.before.p, "rotation": steps.before.R}
-        if steps.axes:
-            own = tuple(self._z(joint, a) for a in steps.axes)
-            moving = Joint(name=joint.name, kind="chain", coordinates=own, **place)
-        else:
-            moving = Joint(name=joint.name, kind="fixed", **place)
+        own = tuple(self._z(joint, a) for a in steps.axes)
+        moving = Joint(
+            name=joint.name, kind="chain" if own else "fixed", coordinates=own, translation=steps.before.p,
+            rotation=steps.before.R,
+        )  # fmt: skip
         self.axes += steps.axes
         self._add_body(joint, body, parent, moving, steps.after)
 
@@ -105,7 +105,7 @@ class _Builder:
     def _add_body(self, joint: FileJoint, body: FileBody, parent: str | None, moving: Joint, after: Placement) -> None:
         """The body at its joint, with a massless frame in between where its origin lies elsewhere."""
         if np.any(after.p):
-            frame = f"{joint.child}_offset"
+            frame = f"{joint.child}{OFFSET}"
             if any(b.name == frame for b in self.file.bodies):
                 raise InputError(f"{self.file.path}: body {frame!r} has the name of the joint's frame; rename it")
             self.bodies.append(_massless(frame, parent, moving))
@@ -115,8 +115,10 @@ class _Builder:
     def _z(self, joint: FileJoint, axis: Axis) -> Coordinate:
         plain = axis.coordinate in self.coordinates.free and axis.function.line == (1.0, 0.0)
         name = str(axis.coordinate) if plain else f"{joint.name}.{axis.name}"
-        kind = "slide" if axis.slide else "hinge"
-        return Coordinate(name=name, axis=axis.axis, range=(-np.inf, np.inf), kind=kind, source="OpenSim")
+        return Coordinate(
+            name=name, axis=axis.axis, range=(-np.inf, np.inf), kind="slide" if axis.slide else "hinge",
+            source="OpenSim",
+        )  # fmt: skip
 
     # --- coordinates ------------------------------------------------------------------------------------------------
 
@@ -162,6 +164,16 @@ class _Builder:
         ignored = self.file.ignored
         left_out = (f"left out of the OpenSim model: {', '.join(ignored)}",) if ignored else ()
         return self.coordinates.notes + left_out
+
+
+def _standing(file: OsimFile, skeleton: Skeleton) -> Skeleton:
+    """With its contact points, and where it is free with the lowest of them on the floor in the default pose."""
+    p, R = neutral_pose(skeleton)
+    points = contact_points(file, skeleton.bodies, R)
+    neutral = skeleton.neutral.copy()
+    if points and skeleton.bodies[0].joint.kind == "free":
+        neutral[2] -= min((p[c.body] + R[c.body] @ c.offset)[2] for c in points)
+    return replace(skeleton, contact_points=points, neutral=neutral)
 
 
 def _body(body: FileBody, parent: str | None, joint: Joint) -> Body:

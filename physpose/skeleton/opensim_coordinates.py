@@ -49,9 +49,9 @@ def sort_coordinates(file: OsimFile, free: Collection[str], hold: Mapping[str, f
                 raise InputError(f"{file.path}: coupler {c.name!r} names {name!r}, no coordinate; known: {known}")
     rules: dict[str, Rule] = {}
     notes: list[str] = []
-    for name, c in by_name.items():
+    for name, own in by_name.items():
         if name not in couplers:
-            rules[name] = _own_rule(file, c, name in free, hold.get(name), notes)
+            rules[name] = _own_rule(file, own, name in free, hold.get(name), notes)
     for name in couplers:
         rules[name] = _coupled(file, name, couplers, rules, ())
     notes += _summary(rules)
@@ -100,8 +100,8 @@ def _coupled(
         return Rule(source=inner.source, function=f.after_line(*inner.function.line))
     if f.line is not None:
         return Rule(source=inner.source, function=inner.function.then_line(*f.line))
-    raise InputError(f"{file.path}: coupler {c.name!r} follows {c.independent!r}, itself coupled by a curve; couple it to "
-                     f"{inner.source!r}")  # fmt: skip
+    raise InputError(f"{file.path}: coupler {c.name!r} follows {c.independent!r}, itself coupled by a curve; "
+                     f"couple it to {inner.source!r}")  # fmt: skip
 
 
 def _read(file: OsimFile, what: str, read):  # type: ignore[no-untyped-def]

@@ -45,7 +45,7 @@ class Steps:
 
 
 def axes_of(file: OsimFile, joint: FileJoint) -> tuple[Axis, ...]:
-    """The joint's axes, slides first. Raises ``InputError`` for a joint of another kind, or one that lacks something."""
+    """The joint's axes, slides first. Raises ``InputError`` for one of another kind, or that lacks something."""
     if joint.kind == "CustomJoint":
         axes = [_custom_axis(file, joint, k) for k in (3, 4, 5, 0, 1, 2)]
     elif joint.kind in SIMPLE:

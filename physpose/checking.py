@@ -15,6 +15,8 @@ from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
 from physpose.estimation.settings import EstimationSettings
+from physpose.inverse import body_wrenches
+from physpose.known_motion import Kinematics
 from physpose.motions import Given, read_motion
 from physpose.pipeline import EARTH, SUPPORT_HEIGHT, motion_with_dynamics
 from physpose.plausibility import Plausibility, PlausibilitySettings, Recording, assess
@@ -22,7 +24,7 @@ from physpose.plausibility.recording import located
 from physpose.plausibility.simulated import with_mujoco
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Motion
+from physpose.types import Array, Contacts, Motion
 
 AUTO_PERCENTILE = 5.0  # of the lowest point's height: the floor, where it is to be found
 
@@ -72,8 +74,8 @@ def check(
     """
     who = {"age": age, "sex": sex, "height": height, "mass": mass}
     body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(skeleton, **who)  # type: ignore[arg-type]
-    given = read_motion(motion, body, who, keypoint_set, bones)
-    recording = _recording(given, external or {}, gravity, floor, lowpass)
+    given = read_motion(motion, body, who, lowpass, keypoint_set, bones)
+    recording = _recording(given, external or {}, gravity, floor)
     found = assess(recording, settings)
     if mujoco:
         found = with_mujoco(found, recording, settings)
@@ -81,24 +83,28 @@ def check(
 
 
 def _recording(
-    given: Given, external: Mapping[str, ArrayLike], gravity: Sequence[float] | None, floor: float | str | None,
-    lowpass: float | None,
-) -> Recording:  # fmt: skip
+    given: Given, external: Mapping[str, ArrayLike], gravity: Sequence[float] | None, floor: float | str | None
+) -> Recording:
     g = _gravity(given, gravity)
     if given.points is not None:
         return _recording_of_points(given, g, floor)
-    assert given.skeleton is not None
-    time = given.motion.time if given.motion is not None else given.time
-    assert time is not None
-    torques, wrenches = _external(given.skeleton, external, len(time))
+    body, moved = given.skeleton, given.motion or given.kinematics
+    assert body is not None
+    assert moved is not None
+    torques, wrenches = _external(body, external, len(moved.time))
+    level = _level(floor, _contact_points(body, moved.q), g)
     motion = given.motion
-    if motion is None or wrenches or lowpass or not np.array_equal(g, _own_gravity(given)):
-        motion, level = _moving(given, time, g, wrenches, floor, lowpass)
-    else:
-        level = _level(floor, located(given.skeleton, motion.positions, motion.rotations), g)
+    if motion is None or wrenches or not np.array_equal(g, _own_gravity(given)):
+        contacts = given.contacts if given.motion is None else given.motion.contacts
+        motion = _with_forces(body, moved, contacts, g, level, wrenches)
     return Recording.of_motion(
-        motion, given.skeleton, gravity=g, floor=level, source=given.source, assistance=torques, external=wrenches
+        motion, body, gravity=g, floor=level, source=given.source, assistance=torques, external=wrenches
     )
+
+
+def _contact_points(body: Skeleton, q: Array) -> Array:
+    frames = KinematicChain(body).fk(torch.as_tensor(q))
+    return located(body, frames.p.numpy(), frames.R.numpy())
 
 
 def _own_gravity(given: Given) -> Array:
@@ -138,34 +144,29 @@ def _columns(body: Skeleton) -> dict[str, int]:
     return {c.name: i for c, _, i in coordinate_columns(body)}
 
 
-def _moving(
-    given: Given, time: Array, g: Array, wrenches: dict[str, Array], floor: float | str | None, lowpass: float | None
-) -> tuple[Motion, float | None]:
-    """The motion with its dynamics, and the floor's height."""
-    body = given.skeleton
-    q = given.q if given.motion is None else given.motion.q
-    assert body is not None
-    assert q is not None
+def _with_forces(
+    body: Skeleton, moved: Motion | Kinematics, contacts: Contacts | None, g: Array, level: float | None,
+    wrenches: dict[str, Array],
+) -> Motion:  # fmt: skip
+    """The motion with its dynamics; contacts as measured, else where they are known to be, else estimated."""
     if body.mass <= 0:
         raise InputError(f"{body.name} has no masses: its forces cannot be known; give its points, (time, points)")
-    q = _filtered(body, time, q, lowpass)
-    frames = KinematicChain(body).fk(torch.as_tensor(q))
-    points = located(body, frames.p.numpy(), frames.R.numpy())
-    level = _level(floor, points, g)
     height = -np.inf if level is None else level
-    known = None if given.motion is None else given.motion.contacts.active.astype(float)
-    belief = _belief(points, time, height) if known is None else known
-    return motion_with_dynamics(body, time, q, belief, g, floor=height, external=wrenches), level
-
-
-def _filtered(body: Skeleton, time: Array, q: Array, lowpass: float | None) -> Array:
-    if lowpass is None:
-        return q
-    from physpose.conventions import q_from_opensim, q_to_opensim
-    from physpose.signals import interpolate
-    from physpose.signals import lowpass as filtered
-
-    return q_from_opensim(body, interpolate(*filtered(time, q_to_opensim(body, q), lowpass), time))
+    points, rates = _contact_points(body, moved.q), (moved.v, moved.a)
+    if contacts is not None and contacts.bodies is not None:
+        positions = KinematicChain(body).fk(torch.as_tensor(moved.q)).p.numpy()
+        measured = dict(wrenches)
+        for name, w in body_wrenches(contacts, body, positions).items():
+            measured[name] = measured.get(name, 0.0) + w
+        nowhere = np.zeros(points.shape[:2])
+        found = motion_with_dynamics(
+            body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured
+        )
+        return replace(found, contacts=contacts)
+    belief = _belief(points, moved.time, height)
+    if contacts is not None and contacts.points == tuple(p.name for p in body.contact_points):
+        belief = contacts.active.astype(float)
+    return motion_with_dynamics(body, moved.time, moved.q, belief, g, rates=rates, floor=height, external=wrenches)
 
 
 def _belief(points: Array, time: Array, floor: float) -> Array:
@@ -198,9 +199,10 @@ def _recording_of_points(given: Given, g: Array, floor: float | str | None) -> R
     assert points is not None
     assert time is not None
     level = _level(floor, points, g, default="auto")
+    active = _touching(points, time, level)
     return Recording(
         time=time, points=points, names=given.names, bones=given.bones, ground=points, ground_names=given.names,
-        active=_touching(points, time, level), floor=level, gravity=g, source=given.source,
+        active=active, bearing=active, floor=level, gravity=g, source=given.source,
     )  # fmt: skip
 
 

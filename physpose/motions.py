@@ -2,112 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from physpose import known_motion
 from physpose.chain import KinematicChain
+from physpose.conventions import opensim_names
 from physpose.errors import InputError, UnknownNameError
+from physpose.io.bvh import read_bvh
+from physpose.io.storage import read_storage
+from physpose.known_motion import Kinematics
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Motion
+from physpose.types import Array, Contacts, Motion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What was read: a whole motion, coordinates, or points."""
+    """What was read: a motion with its forces, one without, or points."""
 
     source: str
     skeleton: Skeleton | None = None
-    gravity: Array | None = None
-    motion: Motion | None = None
-    time: Array | None = None
-    q: Array | None = None
+    gravity: Array | None = None  # (3,) [m/s^2]
+    motion: Motion | None = None  # with its forces
+    kinematics: Kinematics | None = None  # without
+    contacts: Contacts | None = None  # known beside kinematics
+    time: Array | None = None  # of points
     points: Array | None = None  # (T, P, 3) [m]
     names: tuple[str, ...] = ()
     bones: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def read_motion(motion: Any, body: Skeleton | None, who: dict[str, Any], keypoint_set: str | None, bones: Any) -> Given:
+def read_motion(
+    motion: Any, body: Skeleton | None, who: dict[str, Any], lowpass: float | None, keypoint_set: str | None, bones: Any
+) -> Given:
     """Whatever ``check`` was given.
 
     Args:
         motion: see ``check``.
         body: its skeleton, if the user gave one.
         who: age, sex, height, mass for a skeleton that has to be loaded.
+        lowpass: cutoff [Hz] for coordinates.
         keypoint_set, bones: what points are.
 
     Raises:
         InputError, UnknownNameError: what was given and what is possible.
     """
     if isinstance(motion, FitResult):
-        same = body is None or body is motion.skeleton
-        given = Given(source=motion.source, skeleton=body or motion.skeleton, gravity=motion.gravity, motion=motion)
-        return given if same else replace(given, motion=None, time=motion.time, q=motion.q)
+        return _computed(motion, motion.skeleton, motion.source, motion.gravity, body, lowpass)
     if isinstance(motion, str | Path):
-        return _read_file(Path(motion), body, who)
+        return _read_file(Path(motion), body, who, lowpass)
     time, values = _pair(motion)
     if values.ndim == 3:
         return _points(time, values, body, who, keypoint_set, bones)
     body = body or load_skeleton(**who)
-    return Given(source="array", skeleton=body, time=time, q=_checked_q(body, time, values))
+    if values.shape[1] != body.nq:
+        raise InputError(f"q has shape {values.shape}; {body.name} needs ({len(time)}, {body.nq})")
+    if len(bad := np.argwhere(~np.isfinite(values))):
+        t, i = bad[0]
+        raise InputError(f"q: column {i} is not a number at frame {t}, {time[t]:g} s")
+    moved = known_motion.read_motion((time, values), body, lowpass=lowpass, degrees=None)
+    return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved)
 
 
-def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any]) -> Given:
+def _computed(
+    motion: Motion, own: Skeleton | None, source: str, gravity: Array, body: Skeleton | None, lowpass: float | None
+) -> Given:
+    """A result as it is; with another body or a filter its kinematics, whose forces are to be computed anew."""
+    if lowpass is None and (body is None or body is own):
+        return Given(source=source, skeleton=own, gravity=gravity, motion=motion)
+    body = body or own
+    assert body is not None
+    if body.nq != motion.q.shape[1]:
+        raise InputError(f"{source} has {motion.q.shape[1]} coordinates, {body.name} has {body.nq}")
+    if lowpass is not None:
+        moved = known_motion.read_motion(motion, body, lowpass=lowpass, degrees=None)
+    else:
+        moved = Kinematics(time=motion.time, q=motion.q, v=motion.v, a=motion.a, source=source)
+    return Given(source=source, skeleton=body, gravity=gravity, kinematics=moved, contacts=motion.contacts)
+
+
+def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
     suffix = ".npz" if path.is_dir() else path.suffix.lower()
     if suffix not in READERS:
         raise UnknownNameError("kind of motion file", path.name, ("a result's folder", *READERS))
     if not path.exists():
         raise InputError(f"no such file: {path}")
-    return READERS[suffix](path, body, who)
+    return READERS[suffix](path, body, who, lowpass)
 
 
-def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any]) -> Given:
+def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
     from physpose.io.results import read_result
 
     saved = read_result(path, body)
-    given = Given(source=str(path), skeleton=saved.skeleton, gravity=saved.gravity, motion=saved.motion)
-    if body is None:
-        return given
-    return replace(given, motion=None, time=saved.motion.time, q=saved.motion.q)
+    own = saved.skeleton if body is None else None
+    return _computed(saved.motion, own, str(path), saved.gravity, body, lowpass)
 
 
-def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any]) -> Given:
-    from physpose.conventions import PELVIS_COORDINATES, angle_names, opensim_names, q_from_opensim, q_to_opensim
-    from physpose.io.storage import read_storage
-
-    body, table = body or load_skeleton(**who), read_storage(path)
-    names, neutral = opensim_names(body), q_to_opensim(body, body.neutral[None])[0]
-    wanted = [n for n in names if n in table.names]
-    lost = [n for n in names if n not in table.names]
-    if not set(wanted) - set(PELVIS_COORDINATES):
-        raise InputError(f"{path} has no coordinate of {body.name}: it holds {', '.join(table.names[:8])} ...")
-    if missing := [n for n in PELVIS_COORDINATES if n in lost]:
+def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
+    body = body or load_skeleton(**who)
+    columns = known_motion.coordinate_columns(read_storage(path))
+    moved = known_motion.read_motion(path, body, lowpass=lowpass, degrees=None)
+    root = opensim_names(body)[:6] if body.bodies[0].joint.kind == "free" else ()
+    if missing := [n for n in root if n not in columns]:
         raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
-    c = np.tile(neutral, (len(table.time), 1))
-    angles = angle_names(body)
-    for n in wanted:
-        i = names.index(n)
-        c[:, i] = np.radians(table.column(n)) if table.in_degrees and n in angles else table.column(n)
-    _finite(c, names, table.time, str(path))
-    unused = [n for n in table.names if n not in names]
-    notes = [f"not in the file, held at their neutral value: {', '.join(lost)}"] if lost else []
-    notes += [f"columns of the file that {body.name} does not have: {', '.join(unused)}"] if unused else []
-    notes += list(table.warnings)
-    return Given(source=str(path), skeleton=body, time=table.time, q=q_from_opensim(body, c), notes=tuple(notes))
+    return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
 
 
-def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any]) -> Given:
-    from physpose.io.bvh import read_bvh
-
+def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
     if body is not None:
-        raise InputError(f"{path} brings its own skeleton: leave skeleton= out")
+        moved = known_motion.read_motion(path, body, lowpass=lowpass, degrees=None)
+        return Given(source=str(path), skeleton=body, kinematics=moved, notes=moved.warnings)
     read = read_bvh(path)
     frames = KinematicChain(read.skeleton).fk(torch.as_tensor(read.q))
     names = read.skeleton.body_names
@@ -117,7 +129,7 @@ def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any]) -> Given:
     return Given(source=str(path), time=read.time, points=p, names=names, bones=tuple(pairs), notes=notes)
 
 
-READERS: dict[str, Callable[[Path, Skeleton | None, dict[str, Any]], Given]] = {
+READERS: dict[str, Callable[[Path, Skeleton | None, dict[str, Any], float | None], Given]] = {
     ".npz": _read_saved,
     ".mot": _read_coordinates,
     ".sto": _read_coordinates,
@@ -156,17 +168,3 @@ def _points(
     if wrong:
         raise InputError(f"bones {wrong} name columns that do not exist; there are {len(names)}")
     return Given(source="array", time=time, points=points, names=names, bones=pairs)
-
-
-def _checked_q(body: Skeleton, time: Array, q: Array) -> Array:
-    if q.shape != (len(time), body.nq):
-        raise InputError(f"q has shape {q.shape}; {body.name} needs ({len(time)}, {body.nq})")
-    _finite(q, [f"column {i}" for i in range(body.nq)], time, "q")
-    return q
-
-
-def _finite(x: Array, names: Sequence[str], time: Array, where: str) -> None:
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        t, i = bad[0]
-        raise InputError(f"{where}: {names[i]} is not a number at frame {t}, {time[t]:g} s")

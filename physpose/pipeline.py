@@ -125,6 +125,7 @@ def motion_with_dynamics(
     belief: Array,
     gravity: Array,
     *,
+    rates: tuple[Array, Array] | None = None,
     floor: float = 0.0,
     external: Mapping[str, Array] | None = None,
 ) -> Motion:
@@ -136,11 +137,12 @@ def motion_with_dynamics(
         q: (T, nq).
         belief: (T, C) in 0..1 that a contact point touches the floor.
         gravity: (3,) [m/s^2], world.
+        rates: v and a (T, nv) of q where they are known; None: differentiated from q.
         floor: height [m]; -inf: none.
         external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
     """
     chain = KinematicChain(skeleton)
-    v, a = derivatives(chain, time, q)
+    v, a = rates or derivatives(chain, time, q)
     Q, V, A, g = (torch.as_tensor(np.asarray(x, float)) for x in (q, v, a, gravity))
     frames = chain.fk(Q)
     positions, rotations = frames.p.numpy(), frames.R.numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from example_result import example_result
 
-from physpose import check, cli, load_skeleton
+from physpose import check, cli, inverse_dynamics, load_skeleton
 from physpose.conventions import opensim_names, q_to_opensim
 from physpose.errors import InputError, PhysposeError, UnknownNameError
 from physpose.io.storage import write_storage
@@ -107,8 +107,8 @@ def test_missing_and_unknown_columns_are_told(squat, adult, tmp_path):
     text = path.read_text().replace("hip_rotation_r", "tail_angle")
     path.write_text(text)
     notes = " ".join(check(path, adult).notes)
-    assert "neutral value: hip_rotation_r, neck_flexion, wrist_flex_r" in notes
-    assert "does not have: tail_angle" in notes
+    assert "as in the neutral pose: hip_rotation_r, neck_flexion, wrist_flex_r" in notes
+    assert "no coordinates of adult were not used: tail_angle" in notes
 
 
 def test_without_the_pelvis_nothing_is_known(squat, adult, tmp_path):
@@ -127,7 +127,7 @@ def test_a_gap_is_named_with_its_time(squat, adult, tmp_path):
     cells = lines[-3].split("\t")
     cells[10] = "nan"
     path.write_text("\n".join([*lines[:-3], "\t".join(cells), *lines[-2:]]) + "\n")
-    with pytest.raises(InputError, match=f"is not a number at frame {len(squat.time) - 3}"):
+    with pytest.raises(InputError, match=f"has a gap at {squat.time[-3]:g} s"):
         check(path, adult)
 
 
@@ -167,7 +167,7 @@ def test_a_bvh_is_judged_by_its_points(tmp_path):
     assert p["left-right lengths"].value < 1e-6
     assert p["foot skate"].value == pytest.approx(0.8, rel=1e-3)  # 4 cm a frame, 20 frames a second
     assert "root residual force" in p.not_judged
-    with pytest.raises(InputError, match="own skeleton"):
+    with pytest.raises(InputError, match="LeftLeg, RightLeg, adult has"):
         check(path, "adult")
 
 
@@ -212,7 +212,26 @@ def test_a_real_walk_fits_the_model_it_was_measured_with(data_dir):
     assert p["bone lengths"].passed
     assert p["jitter"].passed
     assert p["float"].passed
-    assert "external" in p.not_judged["root residual force"]  # the model has no contact points
+    assert p["joint torque"].passed
+
+
+def test_measured_forces_are_judged_where_they_are_complete(data_dir):
+    folder = data_dir / "nimblephysics/data/grf/Subject4"
+    model = folder / "Models/optimized_scale_and_markers.osim"
+    result = inverse_dynamics(folder / "IK/walking1_ik.mot", model, forces=folder / "ID/walking1_grf.mot", lowpass=6.0)
+    p = result.plausibility
+    valid = result.contacts.valid
+    assert np.isfinite(p["root residual force"].series).tolist() == valid.tolist()
+    # the definition, computed apart: |F| over the largest measured force
+    peak = np.linalg.norm(result.contacts.force.sum(1), axis=1).max()
+    share = 100 * np.linalg.norm(result.tau[valid, :3], axis=1) / peak
+    np.testing.assert_allclose(p["root residual force"].series[valid], share, rtol=1e-9)
+    assert p["friction"].passed
+    assert p["joint torque"].passed
+    assert {f.subject for f in p["foot skate"].findings} <= {c.name for c in result.skeleton.contact_points}
+    assert check(result, result.skeleton.attach("pelvis", 0.0, np.zeros(3)))[
+        "root residual force"
+    ].value == pytest.approx(p["root residual force"].value, rel=0.2)
 
 
 def test_a_drop_jump_starts_above_the_floor(data_dir, adult):

@@ -99,6 +99,13 @@ def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
 
 
 def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
+    if "contact_bodies" in data:  # measured forces
+        return Contacts(
+            points=tuple(str(n) for n in data["contact_points"]), active=data["contact_active"],
+            force=data["contact_force"], method="as saved", bodies=tuple(str(n) for n in data["contact_bodies"]),
+            positions=data["contact_positions"], free_moment=data["contact_free_moment"],
+            valid=data.get("contact_valid"),
+        )  # fmt: skip
     saved, own = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.contact_points)
     if sorted(saved) != sorted(own):
         raise InputError(f"the saved contacts {', '.join(saved)} are not those of {body.name}: {', '.join(own)}")

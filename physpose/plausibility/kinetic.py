@@ -60,20 +60,21 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
         return NO_FORCES
     if _carried_by_nothing(r):
         return NO_GROUND
-    force, moment = (np.linalg.norm(r.motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
+    known = np.where(r.force_known, 1.0, np.nan)  # a force that was not measured cannot be missed
+    force, moment = (known * np.linalg.norm(r.motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
     if not np.isfinite(force).any():
         return "torques are not known"
     acting = np.linalg.norm(r.contact_wrench[:, :3] + r.external_force, axis=1)
     peak, what = float(np.nanmax(acting)), "the peak external force"
     if not peak > 0.1 * r.weight:  # in flight and in orbit nothing acts
         peak, what = r.weight, "body weight"
-    height = float(np.nanmean(r.motion.com[:, 2])) - r.floor if r.floor is not None else 0.55 * r.stature
+    height = float(np.nanmean(r.motion.com[:, 2])) - r.floor if r.floor is not None else 0.55 * r.stature  # as standing
     return force, moment, peak, what, max(height, 0.1 * r.stature)
 
 
 def _carried_by_nothing(r: Recording) -> bool:
     """Has the body weight, but neither points to stand on nor given forces?"""
-    return bool(np.any(r.gravity)) and not r.ground_names and not r.external and r.needed_wrench is not None
+    return bool(np.any(r.gravity)) and not r.motion_contacts and not r.external and r.needed_wrench is not None
 
 
 def _rms(x: Array, unit: str) -> dict[str, float]:
@@ -121,12 +122,7 @@ def _floor_forces(r: Recording) -> dict[str, Array] | str:
         return NO_ROOT
     if len(r.time) < 3:
         return NO_FORCES
-    forces: dict[str, Array] = {}
-    body_of = {p.name: p.body for p in r.skeleton.contact_points}
-    for c, name in enumerate(r.ground_names):
-        body = body_of.get(name, name)
-        forces[body] = forces.get(body, 0.0) + r.motion.contacts.force[:, c]
-    return forces | {"the motion as a whole": r.needed_wrench[:, :3]}
+    return r.contact_forces | {"the motion as a whole": r.needed_wrench[:, :3]}
 
 
 def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
@@ -143,7 +139,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
     if not held.any():
         return "the motion needs no support"
     zmp = zero_moment_point(r.needed_wrench, r.floor)
-    distance = distance_outside(np.where(held[:, None], zmp, 0.0), r.ground[..., :2], r.active & held[:, None])
+    distance = distance_outside(np.where(held[:, None], zmp, 0.0), r.ground[..., :2], r.bearing & held[:, None])
     return judged(
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",
         threshold=100 * s.support_distance, source=SOURCES["balance"], phrase="lies {value} outside the support",
@@ -170,6 +166,7 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
     if _carried_by_nothing(r):
         return NO_GROUND
     who = _subject(r)
+    known = np.where(r.force_known, 1.0, np.nan)
     values, names, without = [], [], []
     for c, _, i in coordinate_columns(r.skeleton):
         norm = strength(c.name, who)
@@ -177,7 +174,7 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
         if not limits:
             without.append(c.name)
             continue
-        tau = _human(r)[:, i]
+        tau = known * _human(r)[:, i]
         values.append(100 * np.where(tau < 0, tau / limits[0], tau / limits[1]))
         names.append(c.name)
     if not names:
@@ -211,10 +208,11 @@ def joint_power(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return "this skeleton has no named coordinates"
     index = [i for _, i in columns]
     power = (_human(r) * r.motion.v)[:, index] / _subject(r).mass
+    power[~r.force_known] = np.nan
     return judged(
-        "joint power", time=r.time, values=np.maximum(power, 0.0), subjects=tuple(n for n, _ in columns), unit="W/kg",
-        threshold=s.power, source=SOURCES["joint power"], phrase="generates {value}", tolerated_share=s.tolerated_share,
-        note=f"over {_subject(r).mass:.1f} kg of body mass",
+        "joint power", time=r.time, values=np.fmax(power, 0.0 * power), subjects=tuple(n for n, _ in columns),
+        unit="W/kg", threshold=s.power, source=SOURCES["joint power"], phrase="generates {value}",
+        tolerated_share=s.tolerated_share, note=f"over {_subject(r).mass:.1f} kg of body mass",
     )  # fmt: skip
 
 

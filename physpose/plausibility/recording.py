@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Motion
+from physpose.types import Array, Contacts, Motion
 
 if TYPE_CHECKING:
     from physpose.result import FitResult
 
 STANDARD_GRAVITY = 9.80665  # [m/s^2] the scale of forces where nothing weighs anything
+LOW = 0.02  # [m] a point of a loaded foot so near the floor touches it
 EARTH = np.array([0.0, 0.0, -9.81])
 
 
@@ -31,11 +32,12 @@ class Recording:
     ground: Array  # (T, C, 3) [m] points that may touch the floor
     ground_names: tuple[str, ...]  # C
     active: NDArray[np.bool_]  # (T, C) in contact
+    bearing: NDArray[np.bool_]  # (T, C) may bear force: in contact, or part of a foot whose force was measured
     floor: float | None = 0.0  # [m] height; None: there is none
     gravity: Array = field(default_factory=lambda: EARTH.copy())  # (3,) [m/s^2]
     source: str = "array"
     skeleton: Skeleton | None = None
-    motion: Motion | None = None
+    motion: Motion | None = None  # whose ``contacts`` hold the forces
     assistance: Array | None = None  # (T, nv) [N.m; N] of motors and springs on the coordinates
     external: Mapping[str, Array] = field(default_factory=dict)  # body -> wrench (T, 6) about its origin, world axes
 
@@ -54,13 +56,14 @@ class Recording:
         parents = [None if b.parent is None else skeleton.body_index(b.parent) for b in skeleton.bodies]
         rigid = [not any(c.kind == "slide" for c in b.joint.coordinates) for b in skeleton.bodies]
         bones = [(p, i) for i, p in enumerate(parents) if p is not None and rigid[i]]
-        names = motion.contacts.points
-        touching = [i for n in names for i, p in enumerate(skeleton.contact_points) if p.name == n]
+        ground = located(skeleton, motion.positions, motion.rotations)
+        names, active, bearing = _touching(motion.contacts, skeleton, ground, floor)
+        ground = ground[:, [i for n in names for i, p in enumerate(skeleton.contact_points) if p.name == n]]
         weightless = not np.any(gravity)
         return Recording(
             time=motion.time, points=motion.positions, names=skeleton.body_names, bones=tuple(bones),
-            ground=located(skeleton, motion.positions, motion.rotations)[:, touching], ground_names=names,
-            active=motion.contacts.active, floor=None if weightless else floor, gravity=np.asarray(gravity, float),
+            ground=ground, ground_names=names, active=active, bearing=bearing,
+            floor=None if weightless else floor, gravity=np.asarray(gravity, float),
             source=source, skeleton=skeleton, motion=motion, assistance=assistance, external=external or {},
         )  # fmt: skip
 
@@ -86,8 +89,30 @@ class Recording:
     def contact_wrench(self) -> Array:
         """(T, 6) of all contacts: force [N] and moment about the world's origin [N.m]."""
         assert self.motion is not None
-        force = self.motion.contacts.force
-        return np.concatenate([force.sum(1), np.cross(self.ground, force).sum(1)], 1)
+        c = self.motion.contacts
+        where = self.ground if c.positions is None else c.positions
+        moment = np.cross(where, c.force) + (0.0 if c.free_moment is None else c.free_moment)
+        return np.concatenate([c.force.sum(1), moment.sum(1)], 1)
+
+    @cached_property
+    def force_known(self) -> NDArray[np.bool_]:
+        """(T,) frames in which no contact force is missing."""
+        valid = None if self.motion is None else self.motion.contacts.valid
+        return np.ones(len(self.time), bool) if valid is None else valid
+
+    @cached_property
+    def contact_forces(self) -> dict[str, Array]:
+        """Body -> force (T, 3) [N] of all its contacts, world."""
+        assert self.motion is not None
+        assert self.skeleton is not None
+        c, of_point = self.motion.contacts, {p.name: p.body for p in self.skeleton.contact_points}
+        bodies = c.bodies or tuple(of_point[name] for name in c.points)
+        return {body: c.force[:, [b == body for b in bodies]].sum(1) for body in dict.fromkeys(bodies)}
+
+    @property
+    def motion_contacts(self) -> bool:
+        """Can anything touch the body's surroundings, or was it measured?"""
+        return self.motion is not None and bool(self.motion.contacts.points)
 
     @cached_property
     def external_force(self) -> Array:
@@ -111,6 +136,32 @@ class Recording:
         """(T,) upward force that the motion needs of the floor, in body weights; NaN where it is not known."""
         needed = self.needed_wrench
         return np.full(len(self.time), np.nan) if needed is None else needed[:, 2] / self.weight
+
+
+def _touching(
+    contacts: Contacts, skeleton: Skeleton, ground: Array, floor: float | None
+) -> tuple[tuple[str, ...], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Names of the body's own contact points, when (T, C) they touch, and when they may bear force.
+
+    Measured forces tell of whole bodies: their points, and those of bodies beyond, bear; those that are low touch.
+    """
+    if contacts.bodies is None:
+        return contacts.points, contacts.active, contacts.active
+    loaded = {b: contacts.active[:, [i == b for i in contacts.bodies]].any(1) for b in contacts.bodies}
+    none, bearing = np.zeros(len(ground), bool), np.zeros(ground.shape[:2], bool)
+    for c, point in enumerate(skeleton.contact_points):
+        bearing[:, c] = np.any([loaded.get(b, none) for b in _inwards(skeleton, point.body)], axis=0)
+    low = ground[..., 2] - (floor or 0.0) < LOW
+    return tuple(p.name for p in skeleton.contact_points), bearing & low, bearing
+
+
+def _inwards(skeleton: Skeleton, body: str) -> list[str]:
+    """The body and those between it and the root."""
+    parents = {b.name: b.parent for b in skeleton.bodies}
+    path = [body]
+    while (parent := parents[path[-1]]) is not None:
+        path.append(parent)
+    return path
 
 
 def located(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:

@@ -17,7 +17,7 @@ from physpose.estimation.contact import contact_belief, with_needed_support
 from physpose.estimation.settings import EstimationSettings
 from physpose.inverse import body_wrenches
 from physpose.known_motion import Kinematics
-from physpose.motions import Given, read_motion
+from physpose.motions import Given, Reading, read_motion
 from physpose.pipeline import EARTH, SUPPORT_HEIGHT, motion_with_dynamics
 from physpose.plausibility import Plausibility, PlausibilitySettings, Recording, assess
 from physpose.plausibility.recording import located
@@ -41,6 +41,7 @@ def check(
     gravity: Sequence[float] | None = None,
     floor: float | str | None = None,
     lowpass: float | None = None,
+    degrees: bool | None = None,
     keypoint_set: str | None = None,
     bones: Sequence[tuple[int, int]] | None = None,
     mujoco: bool = False,
@@ -64,6 +65,7 @@ def check(
             points. There is none without gravity.
         lowpass: [Hz] cutoff applied to coordinates before they are differentiated, e.g. 6.0 for raw inverse kinematics;
             None: they are taken as they are.
+        degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
         keypoint_set: of points, names and bones: "coco17", "blazepose33", ...
         bones: of points: pairs of columns at constant distance.
         mujoco: also roll the motion out in MuJoCo: how much help does it need to stay upright?
@@ -74,7 +76,7 @@ def check(
     """
     who = {"age": age, "sex": sex, "height": height, "mass": mass}
     body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(skeleton, **who)  # type: ignore[arg-type]
-    given = read_motion(motion, body, who, lowpass, keypoint_set, bones)
+    given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees), keypoint_set, bones)
     recording = _recording(given, external or {}, gravity, floor)
     found = assess(recording, settings)
     if mujoco:

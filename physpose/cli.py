@@ -110,6 +110,7 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--gravity", type=float, nargs=3, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up")
     check.add_argument("--floor", metavar="HEIGHT|auto|none", help="height of the floor [m] (default: 0; .bvh: auto)")
     check.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff for raw coordinates, e.g. 6 (default: none)")
+    check.add_argument("--degrees", action=argparse.BooleanOptionalAction, help="unit of angles, against the header")
     check.add_argument("--mujoco", action="store_true", help="also roll it out in MuJoCo: what help does it need?")
     check.add_argument("--out", type=Path, metavar="DIR", help="write plausibility.html, .json and .csv there")
     check.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
@@ -245,7 +246,8 @@ def _check(args: argparse.Namespace) -> int:
     """Judge, print, save; the exit code tells the verdict."""
     if args.out is not None:
         _check_writable(args.out)
-    asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "mujoco")}
+    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "mujoco")
+    asked = {k: getattr(args, k) for k in words}
     with _stdout_is_stderr() if args.json else contextlib.nullcontext():
         from physpose import check
 

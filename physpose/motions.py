@@ -40,8 +40,19 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How coordinates are read, as ``known_motion.read_motion`` takes it."""
+
+    lowpass: float | None  # cutoff [Hz]
+    degrees: bool | None  # of the angles in a .mot or .sto, against its header
+
+    def __call__(self, motion: Any, body: Skeleton) -> Kinematics:
+        return known_motion.read_motion(motion, body, lowpass=self.lowpass, degrees=self.degrees)
+
+
 def read_motion(
-    motion: Any, body: Skeleton | None, who: dict[str, Any], lowpass: float | None, keypoint_set: str | None, bones: Any
+    motion: Any, body: Skeleton | None, who: dict[str, Any], reading: Reading, keypoint_set: str | None, bones: Any
 ) -> Given:
     """Whatever ``check`` was given.
 
@@ -49,16 +60,16 @@ def read_motion(
         motion: see ``check``.
         body: its skeleton, if the user gave one.
         who: age, sex, height, mass for a skeleton that has to be loaded.
-        lowpass: cutoff [Hz] for coordinates.
+        reading: how coordinates are read.
         keypoint_set, bones: what points are.
 
     Raises:
         InputError, UnknownNameError: what was given and what is possible.
     """
     if isinstance(motion, FitResult):
-        return _computed(motion, motion.skeleton, motion.source, motion.gravity, body, lowpass)
+        return _computed(motion, motion.skeleton, motion.source, motion.gravity, body, reading)
     if isinstance(motion, str | Path):
-        return _read_file(Path(motion), body, who, lowpass)
+        return _read_file(Path(motion), body, who, reading)
     time, values = _pair(motion)
     if values.ndim == 3:
         return _points(time, values, body, who, keypoint_set, bones)
@@ -68,57 +79,57 @@ def read_motion(
     if len(bad := np.argwhere(~np.isfinite(values))):
         t, i = bad[0]
         raise InputError(f"q: column {i} is not a number at frame {t}, {time[t]:g} s")
-    moved = known_motion.read_motion((time, values), body, lowpass=lowpass, degrees=None)
+    moved = reading((time, values), body)
     return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved)
 
 
 def _computed(
-    motion: Motion, own: Skeleton | None, source: str, gravity: Array, body: Skeleton | None, lowpass: float | None
+    motion: Motion, own: Skeleton | None, source: str, gravity: Array, body: Skeleton | None, reading: Reading
 ) -> Given:
     """A result as it is; with another body or a filter its kinematics, whose forces are to be computed anew."""
-    if lowpass is None and (body is None or body is own):
+    if reading.lowpass is None and (body is None or body is own):
         return Given(source=source, skeleton=own, gravity=gravity, motion=motion)
     body = body or own
     assert body is not None
     if body.nq != motion.q.shape[1]:
         raise InputError(f"{source} has {motion.q.shape[1]} coordinates, {body.name} has {body.nq}")
-    if lowpass is not None:
-        moved = known_motion.read_motion(motion, body, lowpass=lowpass, degrees=None)
+    if reading.lowpass is not None:
+        moved = reading(motion, body)
     else:
         moved = Kinematics(time=motion.time, q=motion.q, v=motion.v, a=motion.a, source=source)
     return Given(source=source, skeleton=body, gravity=gravity, kinematics=moved, contacts=motion.contacts)
 
 
-def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
+def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     suffix = ".npz" if path.is_dir() else path.suffix.lower()
     if suffix not in READERS:
         raise UnknownNameError("kind of motion file", path.name, ("a result's folder", *READERS))
     if not path.exists():
         raise InputError(f"no such file: {path}")
-    return READERS[suffix](path, body, who, lowpass)
+    return READERS[suffix](path, body, who, reading)
 
 
-def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
+def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     from physpose.io.results import read_result
 
     saved = read_result(path, body)
     own = saved.skeleton if body is None else None
-    return _computed(saved.motion, own, str(path), saved.gravity, body, lowpass)
+    return _computed(saved.motion, own, str(path), saved.gravity, body, reading)
 
 
-def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
+def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     body = body or load_skeleton(**who)
     columns = known_motion.coordinate_columns(read_storage(path))
-    moved = known_motion.read_motion(path, body, lowpass=lowpass, degrees=None)
+    moved = reading(path, body)
     root = opensim_names(body)[:6] if body.bodies[0].joint.kind == "free" else ()
     if missing := [n for n in root if n not in columns]:
         raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
     return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
 
 
-def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: float | None) -> Given:
+def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     if body is not None:
-        moved = known_motion.read_motion(path, body, lowpass=lowpass, degrees=None)
+        moved = reading(path, body)
         return Given(source=str(path), skeleton=body, kinematics=moved, notes=moved.warnings)
     read = read_bvh(path)
     frames = KinematicChain(read.skeleton).fk(torch.as_tensor(read.q))
@@ -129,7 +140,7 @@ def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], lowpass: f
     return Given(source=str(path), time=read.time, points=p, names=names, bones=tuple(pairs), notes=notes)
 
 
-READERS: dict[str, Callable[[Path, Skeleton | None, dict[str, Any], float | None], Given]] = {
+READERS: dict[str, Callable[[Path, Skeleton | None, dict[str, Any], Reading], Given]] = {
     ".npz": _read_saved,
     ".mot": _read_coordinates,
     ".sto": _read_coordinates,

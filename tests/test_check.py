@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import walker
 from example_result import example_result
+from scipy.interpolate import CubicSpline
 
 from physpose import check, cli, inverse_dynamics, load_skeleton
 from physpose.conventions import opensim_names, q_to_opensim
@@ -100,6 +102,15 @@ def test_opensim_coordinates_are_judged_as_the_arrays_are(squat, adult, tmp_path
     assert from_file.passed
     for m in from_arrays:
         np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-3, err_msg=m.name)
+
+
+def test_a_wrong_header_is_overruled(squat, adult, tmp_path, capsys):
+    path = write_mot(tmp_path / "squat.mot", squat)
+    path.write_text(path.read_text().replace("inDegrees=yes", "inDegrees=no"))
+    assert not check(path, adult)["joint limits"].passed
+    assert check(path, adult, degrees=True)["joint limits"].passed
+    assert cli.main(["check", str(path), "--degrees"]) == cli.EXIT_OK
+    assert "plausible" in capsys.readouterr().out
 
 
 def test_missing_and_unknown_columns_are_told(squat, adult, tmp_path):
@@ -232,6 +243,78 @@ def test_measured_forces_are_judged_where_they_are_complete(data_dir):
     assert check(result, result.skeleton.attach("pelvis", 0.0, np.zeros(3)))[
         "root residual force"
     ].value == pytest.approx(p["root residual force"].value, rel=0.2)
+
+
+def test_a_model_mujoco_cannot_follow_is_said_to_be_so(data_dir):
+    folder = data_dir / "nimblephysics/data/grf/Subject4"
+    model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
+    p = check(folder / "IK/walking1_ik.mot", model, lowpass=8.0, mujoco=True)
+    assert "drive several joints" in p.not_judged["help in MuJoCo, force"]
+    saved = check(folder / "IK/walking1_ik.mot", model, lowpass=8.0)
+    assert [m.name for m in p] == [m.name for m in saved]
+
+
+# --- measured forces --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lab_walk():
+    return walker.walk()
+
+
+def test_measured_forces_that_fit_the_motion_leave_no_residual(lab_walk):
+    w = lab_walk
+    result = inverse_dynamics((w.time, w.q), w.body, forces=w.forces)
+    p = result.plausibility
+    assert p["root residual force"].value < 1e-6  # [%]
+    assert p["root residual moment"].value < 1e-6
+    # a pack that the plates did not feel: its weight is unexplained
+    packed = check(result, w.body.attach("pelvis", 36.0, np.zeros(3)))
+    peak = max(np.linalg.norm(x.force, axis=1).max() for x in w.forces.wrenches)
+    unexplained = 36.0 * np.linalg.norm(pelvis_acceleration(w) + [0.0, 0.0, 9.81], axis=1)
+    np.testing.assert_allclose(packed["root residual force"].series, 100 * unexplained / peak, rtol=1e-3)
+
+
+def pelvis_acceleration(w):
+    return CubicSpline(w.time, w.q[:, :3])(w.time, 2)
+
+
+def test_frames_whose_force_is_missing_are_not_judged_by_force(lab_walk):
+    w = lab_walk
+    one = type(w.forces)(wrenches=w.forces.wrenches[:1], source="one plate")
+    result = inverse_dynamics((w.time, w.q), w.body, forces=one)
+    p, missing = result.plausibility, w.stance == 1
+    assert not result.contacts.valid[missing].any()
+    for name in ("root residual force", "root residual moment", "joint torque", "joint power", "balance"):
+        assert np.isnan(p[name].series[missing]).all(), name
+        assert np.isfinite(p[name].series[~missing]).any(), name
+
+
+def test_saved_measured_forces_are_read_back(lab_walk, tmp_path):
+    w = lab_walk
+    result = inverse_dynamics((w.time, w.q), w.body, forces=w.forces)
+    result.save(tmp_path)
+    again = check(tmp_path)
+    for m in result.plausibility:
+        np.testing.assert_allclose(again[m.name].series, m.series, atol=1e-6, err_msg=m.name)
+
+
+def test_without_forces_nothing_carries_the_body(lab_walk):
+    w = lab_walk
+    p = inverse_dynamics((w.time, w.q), w.body).plausibility
+    assert "may touch the floor" in p.not_judged["root residual force"]
+    assert "joint torque" in p.not_judged
+    assert check((w.time, w.q), w.body)["root residual force"].value < 100  # on its own feet
+
+
+def test_a_body_that_mjcf_cannot_hold_is_asked_for(data_dir, tmp_path):
+    folder = data_dir / "nimblephysics/data/grf/Subject4"
+    model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
+    result = inverse_dynamics(folder / "IK/walking1_ik.mot", model, lowpass=6.0)
+    result.save(tmp_path)
+    with pytest.raises(InputError, match="give its own file with skeleton="):
+        check(tmp_path)
+    assert check(tmp_path, model)["joint limits"].passed
 
 
 def test_a_drop_jump_starts_above_the_floor(data_dir, adult):

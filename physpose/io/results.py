@@ -45,6 +45,8 @@ def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResu
     data = _arrays(file)
     about = json.loads(str(data["about"]))
     body = _body(file, about) if skeleton is None else skeleton
+    if skeleton is None and not _same_names(data, body):
+        raise InputError(f"{BODY} beside {file} is not all of {body.name}: give its own file with skeleton=")
     return SavedResult(
         motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file))
     )
@@ -75,10 +77,17 @@ def _body(file: Path, about: dict[str, Any]) -> Skeleton:
     return body if who is None else replace(body, subject=Subject(**who))
 
 
+def _same_names(data: dict[str, Any], body: Skeleton) -> bool:
+    """Are the arrays' bodies and coordinates those of ``body``, in whatever order?"""
+    saved = (data["body_names"], data["coordinate_names"])
+    own = (body.body_names, body.coordinate_names)
+    return all(sorted(map(str, a)) == sorted(b) for a, b in zip(saved, own, strict=True))
+
+
 def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
     """The arrays in the order of ``body``'s bodies and coordinates; a saved MJCF has its own."""
     bodies, names = [str(n) for n in data["body_names"]], [str(n) for n in data["coordinate_names"]]
-    if sorted(bodies) != sorted(body.body_names) or sorted(names) != sorted(body.coordinate_names):
+    if not _same_names(data, body):
         raise InputError(f"{file} is of another body than {body.name}: its coordinates are {', '.join(names)}")
     if body.nq != data["q"].shape[1] or body.nv != data["v"].shape[1]:
         raise InputError(f"{file} holds {data['q'].shape[1]} coordinates, {body.name} has {body.nq}")

@@ -135,7 +135,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return NO_FORCES
     if not r.ground_names:
         return "no point of the body may touch the floor"
-    held = r.supported > s.needs_support
+    held = (r.supported > s.needs_support) & r.force_known  # who else bears the body, if not the measured feet?
     if not held.any():
         return "the motion needs no support"
     zmp = zero_moment_point(r.needed_wrench, r.floor)
@@ -143,7 +143,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",
         threshold=100 * s.support_distance, source=SOURCES["balance"], phrase="lies {value} outside the support",
-        tolerated_share=s.tolerated_share, note="judged where points touch the floor and the motion needs support",
+        tolerated_share=s.tolerated_share, note="judged where the motion needs support and no force is missing",
     )  # fmt: skip
 
 

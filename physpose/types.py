@@ -83,6 +83,18 @@ class Keypoints2D:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Markers:
+    """Trajectories of markers, as read from .trc or .c3d: metres, world z up."""
+
+    names: tuple[str, ...]  # n, all different
+    time: Array  # (T,) [s], strictly increasing
+    positions: Array  # (T, n, 3) [m], world; a missing marker is NaN in all three
+    rate: float  # frames per second, as the file says [1/s]
+    source: str = "array"
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contacts:
     """Where the body touches its surroundings, and with what force."""
 

@@ -14,7 +14,7 @@ from physpose.estimation.posture_prior import UP, PosturePrior
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import S, Solution, solve
 from physpose.estimation.state import Kinematics, State
-from physpose.estimation.terms import Balance, BodyPrior, Floor, Limits, Posture, Smoothness, Term
+from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limits, Posture, Smoothness, Term
 from physpose.skeleton.model import Point, Skeleton
 from physpose.types import Array
 
@@ -43,27 +43,26 @@ class MotionProblem:
         self.contact_index = slice(len(observed), len(observed) + len(self.skeleton.contact_points))
         self.com_index = slice(self.contact_index.stop, self.contact_index.stop + len(heavy))
         self.posture = resting_posture(self.skeleton)
-        self.prior = PosturePrior.load().marginal([*self.skeleton.coordinate_names, *UP])
-        self.prior = self.prior.widened(dict.fromkeys(UP, self.settings.attitude_spread))
+        self.prior = _posture_prior(self.skeleton, self.settings)
 
     # --- terms ------------------------------------------------------------------------------------------------------
 
-    def posture_terms(self, rate: Tensor) -> list[Term[State]]:
+    def posture_terms(self, rate: Tensor) -> list[FrameTerm[State]]:
         """Joint ranges and usual postures; frames stand for ``rate`` (T,) seconds."""
         s = self.settings
         ones = torch.ones(len(rate), dtype=torch.float64)
         posture_rate = (rate / s.posture_correlation_time).clamp(max=1.0)
-        return [
-            Limits(self.chain, ones[:, None] / s.limit_sigma**2, s.limit_margin),
-            Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust),
-        ]
+        limits = Limits(self.chain, ones[:, None] / s.limit_sigma**2, s.limit_margin)
+        if self.prior is None:
+            return [limits]
+        return [limits, Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust)]
 
     def smoothness(self, time: Tensor) -> list[Term[State]]:
         """How fast velocities and accelerations change in people who walk."""
         s = self.settings
         return [
-            Smoothness(time, self.spread(s.jerk_sigma), 3, "jerk"),
-            Smoothness(time, self.spread(s.acceleration_sigma), 2, "acceleration"),
+            Smoothness(time, self.spread_of_coordinates(s.jerk_sigma), 3, "jerk"),
+            Smoothness(time, self.spread_of_coordinates(s.acceleration_sigma), 2, "acceleration"),
         ]
 
     def floor_terms(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> list[Term[State]]:
@@ -95,7 +94,7 @@ class MotionProblem:
             self.com_index, self.mass_share, self.contact_index, support, shift, time_weight, s.balance_sigma
         )
 
-    def spread(self, s: Mapping[str, float]) -> Tensor:
+    def spread_of_coordinates(self, s: Mapping[str, float]) -> Tensor:
         """One value for each velocity coordinate (nv,) from values by the start of its name."""
         values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3
         values += [next(x for key, x in s.items() if name.startswith(key)) for name in self.chain.coordinate_names]
@@ -115,9 +114,13 @@ class MotionProblem:
         free: Tensor,
         max_iterations: int,
         on_iteration: Callable[[int, float], None] | None = None,
+        width: int = 3,
     ) -> Solution[S]:
-        """The lowest sum of ``terms`` near ``state``; ``free`` (n_shared) says which shared unknowns may move."""
-        width = min(3, len(state.q) - 1)  # frames ahead that a frame is coupled to, as the jerk does
+        """The lowest sum of ``terms`` near ``state``; ``free`` (n_shared) says which shared unknowns may move.
+
+        ``width``: how many frames ahead the terms couple a frame; three, as the jerk does.
+        """
+        width = min(width, len(state.q) - 1)
         return solve(
             self.chain, terms, state, self.points, free, width=width, max_iterations=max_iterations,
             on_iteration=on_iteration,
@@ -134,6 +137,15 @@ class MotionProblem:
         max_height = self.settings.contact_height if max_height is None else max_height
         points = Kinematics(self.chain, state, self.points, jacobians=False).points[:, self.contact_index]
         return contact_belief(points, torch.as_tensor(time), self.settings.contact_speed, max_height)
+
+
+def _posture_prior(skeleton: Skeleton, settings: EstimationSettings) -> PosturePrior | None:
+    """Usual postures; None for a skeleton whose coordinates may mean something else than the human tree's."""
+    prior = PosturePrior.load()
+    if not {*prior.names} <= {*skeleton.coordinate_names, *UP}:
+        return None
+    prior = prior.marginal([*skeleton.coordinate_names, *UP])
+    return prior.widened(dict.fromkeys(UP, settings.attitude_spread))
 
 
 def resting_posture(skeleton: Skeleton) -> Tensor:

@@ -39,6 +39,8 @@ class Term(Protocol[S_contra]):
 class FrameTerm(Generic[S]):
     """A term whose residuals each belong to one frame."""
 
+    name: str
+
     def frame_costs(self, state: S, kin: Kinematics) -> Tensor:
         """The cost of each frame (T,)."""
         raise NotImplementedError
@@ -46,6 +48,10 @@ class FrameTerm(Generic[S]):
     def cost(self, state: S, kin: Kinematics) -> Tensor:
         """Half the (robust) sum of squared whitened residuals, a scalar."""
         return self.frame_costs(state, kin).sum()
+
+    def add_to(self, system: BorderedSystem, state: S, kin: Kinematics) -> None:
+        """Add J'J and J'r, linearised at ``state``."""
+        raise NotImplementedError
 
 
 def robust(r2: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -106,7 +112,7 @@ class Smoothness:
     """White jerk (order 3) or acceleration (order 2): temporal term (APRS eq. 27) in real time, on the manifold."""
 
     time: Tensor  # (T,) [s]
-    sigma: Tensor  # (nv,) [m/s^3.sqrt(s)...]: square root of the spectral density of the highest derivative
+    sigma: Tensor  # (nv,) or (T - order, nv) [m/s^3.sqrt(s)...]: root of the highest derivative's spectral density
     order: int = 3
     name: str = "jerk"
 
@@ -154,7 +160,7 @@ class Smoothness:
         rows = len(c[0])
         Jinv = so3_right_jacobian_inverse(turn)
         J0 = -Jinv @ quat_to_matrix(turn_conj(state.q))
-        s = self.sigma[3:6, None]
+        s = self.sigma[..., 3:6, None]
         zero = torch.zeros(rows, 3, 3, dtype=turn.dtype)
         on_first = [c[i + 1][:, None, None] * J0[i : i + rows] for i in range(self.order)] + [zero]
         on_second = [zero] + [c[i + 1][:, None, None] * Jinv[i : i + rows] for i in range(self.order)]

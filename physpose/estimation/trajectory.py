@@ -133,7 +133,7 @@ def _windowed(
 ) -> Trajectory:
     """Window by window with body and camera held, blended where windows overlap; unseen stretches are bridged."""
     solutions: list[Solution[CameraState]] = []
-    stitched = _Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.contact_points))
+    stitched = Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.contact_points))
     for i, window in enumerate(windows):
         part = kp.frames(window)
         if np.isfinite(part.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS:
@@ -144,7 +144,7 @@ def _windowed(
     return _trajectory(problem, solutions, *stitched.bridged(torch.as_tensor(kp.time)))
 
 
-class _Stitched:
+class Stitched:
     """Poses and contacts of a clip, put together from windows in order of time."""
 
     def __init__(self, T: int, nq: int, n_contacts: int):

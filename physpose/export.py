@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from physpose.conventions import PELVIS_COORDINATES, opensim_pelvis, opensim_pelvis_forces, to_y_up
+from physpose.conventions import PELVIS_COORDINATES, opensim_pelvis, opensim_pelvis_forces
 from physpose.errors import InputError
-from physpose.io.tables import replace_file, write_csv, write_storage, write_trc
+from physpose.io.storage import write_storage
+from physpose.io.tables import replace_file, write_csv
+from physpose.io.trc import write_trc
 from physpose.result import FitResult
 from physpose.types import Array
 
@@ -98,7 +100,7 @@ def write_positions(result: FitResult, path: Path) -> None:
     """Joint centres, fitted keypoints and contact points as markers (.trc), mm, y up."""
     names, positions = result.marker_positions()
     names = tuple("_".join(name.split()) for name in names)
-    write_trc(path, names, result.time, 1000 * to_y_up(positions), units="mm")
+    write_trc(path, names, result.time, positions)
 
 
 def write_arrays(result: FitResult, path: Path) -> None:

@@ -149,10 +149,10 @@ class FitResult(Motion):
 def coordinate_columns(skeleton: Skeleton) -> Iterator[tuple[Coordinate, int, int]]:
     """Each named coordinate with its column in q and in v; they differ wherever a joint holds a quaternion."""
     i_q = i_v = 0
-    for body in skeleton.bodies:
-        for k, coordinate in enumerate(body.joint.coordinates):
+    for joint in skeleton.joints:
+        for k, coordinate in enumerate(joint.coordinates):
             yield coordinate, i_q + k, i_v + k
-        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+        i_q, i_v = i_q + joint.nq, i_v + joint.nv
 
 
 def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:

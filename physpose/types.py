@@ -95,6 +95,24 @@ class Markers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wrench:
+    """One measured force with its point of application, e.g. a force plate's: what the surroundings do to the body.
+
+    Where no force acts the point of application has no meaning; it is NaN there, or whatever the file says.
+    """
+
+    name: str  # e.g. "plate 1"
+    time: Array  # (N,) [s], strictly increasing
+    force: Array  # (N, 3) [N], axes of ``force_frame``
+    cop: Array  # (N, 3) [m], point of application (of a plate: centre of pressure), in ``point_frame``
+    free_moment: Array  # (N, 3) [N.m], about the point of application, axes of ``force_frame``
+    body: str | None = None  # on which it acts; None: not yet known
+    force_frame: str = "world"  # or a body's name
+    point_frame: str = "world"  # or a body's name
+    corners: Array | None = None  # (4, 3) [m], world: of the plate's surface
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contacts:
     """Where the body touches its surroundings, and with what force."""
 

@@ -15,7 +15,7 @@ from physpose.chain import KinematicChain
 from physpose.conventions import PELVIS_COORDINATES, pelvis_from_opensim
 from physpose.errors import InputError
 from physpose.estimation.posture_prior import UP, PosturePrior, posture_jacobian, posture_vector
-from physpose.io.tables import read_storage
+from physpose.io.storage import read_storage
 from physpose.spatial import quat_exp
 
 ATOL = 1e-9  # float64, 36 entries

@@ -31,6 +31,16 @@ def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
         _check_values(chain, q, **rates)
 
 
+def check_reduced(chain: KinematicChain, q: Tensor, rates: Mapping[str, Tensor]) -> None:
+    """Shapes and numbers of the reduced coordinates of a chain with a coordinate map; quaternions are left to the rest."""
+    _check_shape(chain, "q", q, (*q.shape[:-1], chain.nq))
+    for name, x in rates.items():
+        _check_shape(chain, name, x, (*q.shape[:-1], chain.nv))
+    for name, x in {"q": q, **rates}.items():
+        if not math.isfinite(float(x.detach().sum())):
+            _raise_if_not_finite(name, x, q_names(chain) if name == "q" else v_names(chain))
+
+
 def _few_and_sound(chain: KinematicChain, q: Tensor, *rates: Tensor) -> bool:
     """Are these few samples on the CPU, all finite, with unit quaternions? By Python's floats, quicker than torch."""
     if q.device.type != "cpu" or not 0 < q.numel() <= FEW * chain.nq:
@@ -115,9 +125,9 @@ def v_names(chain: KinematicChain) -> list[str]:
 
 def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
     names = []
-    for b in chain.skeleton.bodies:
-        own = [f"{b.joint.name}.{x}" for x in parts.get(b.joint.kind, [])]
-        names += own or [c.name for c in b.joint.coordinates]
+    for joint in chain.skeleton.joints:
+        own = [f"{joint.name}.{x}" for x in parts.get(joint.kind, [])]
+        names += own or [c.name for c in joint.coordinates]
     return names
 
 

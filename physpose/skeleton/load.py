@@ -30,8 +30,8 @@ def load_skeleton(
     ``Skeleton.warnings``. Raises ``SubjectError`` for what no person has or what contradicts itself,
     ``UnknownNameError`` for an unknown name, ``InputError`` for a file that cannot be used.
     """
-    if Path(name).suffix == ".xml":
-        return _mjcf(Path(name), age=age, sex=sex, height=height, mass=mass)
+    if Path(name).suffix in (".xml", ".osim"):
+        return _from_file(Path(name), age=age, sex=sex, height=height, mass=mass)
     data: dict[str, Any] = read_skeleton_file(name)
     try:
         subject, assumptions, warnings = complete_subject(data, age=age, sex=sex, height=height, mass=mass)
@@ -43,12 +43,16 @@ def load_skeleton(
         raise InputError(f"{name}: incomplete or misplaced entry ({type(error).__name__}: {error})") from error
 
 
-def _mjcf(path: Path, **subject: float | str | None) -> Skeleton:
-    from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
-
+def _from_file(path: Path, **subject: float | str | None) -> Skeleton:
     given = [name for name, value in subject.items() if value is not None]
     if given:
         raise SubjectError(f"{path} has its own sizes and masses; leave out {', '.join(given)}")
     if not path.is_file():
         raise InputError(f"no such file: {path}")
+    if path.suffix == ".osim":
+        from physpose.skeleton.opensim import read_osim  # here, since few need it
+
+        return read_osim(path)
+    from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
+
     return read_mjcf(path)

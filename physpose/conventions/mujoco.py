@@ -1,11 +1,7 @@
-"""Conversions between conventions, at the boundary to other programs.
+"""physpose's q, v, a, tau and MuJoCo's.
 
-physpose: z up; q = [p_world, quaternion xyzw, coordinates]; v = [linear, angular (pelvis frame), rates] (Pinocchio's).
 MuJoCo: quaternion wxyz; the free joint's linear velocity, acceleration and force in the world frame, so that its linear
 acceleration differs by w x v as well; degrees of freedom in depth-first order of the bodies.
-OpenSim: y up, x forward, z to the right, so (x, y, z)_opensim = (x, z, -y)_ours. The pelvis moves in the ground by
-three body-fixed turns, pelvis_tilt about z, pelvis_list about x, pelvis_rotation about y, and three slides along the
-axes of the ground (joint "ground_pelvis" of Rajagopal et al. 2016 and of Gait2392).
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from physpose.errors import InputError
 from physpose.types import Array
 
 if TYPE_CHECKING:
@@ -24,9 +19,6 @@ if TYPE_CHECKING:
 
 WXYZ = [3, 0, 1, 2]  # q_wxyz = q_xyzw[..., WXYZ]
 XYZW = [1, 2, 3, 0]  # q_xyzw = q_wxyz[..., XYZW]
-
-
-# --- MuJoCo ---------------------------------------------------------------------------------------------------------
 
 
 class _Slices(NamedTuple):
@@ -175,125 +167,3 @@ def _rotate(quat: Array, x: Array) -> Array:
     # R x = x + 2 w u x x + 2 u x (u x x)
     ux = np.cross(u, x)
     return x + 2 * w * ux + 2 * np.cross(u, ux)
-
-
-# --- OpenSim --------------------------------------------------------------------------------------------------------
-
-R_YUP_ZUP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x_yup = R_YUP_ZUP @ x_zup
-
-PELVIS_COORDINATES = ("pelvis_tilt", "pelvis_list", "pelvis_rotation", "pelvis_tx", "pelvis_ty", "pelvis_tz")
-SINGULAR = 1e-6  # of cos(pelvis_list): closer to a pelvis lying on its side, tilt and rotation are one turn
-
-
-def to_y_up(x: Array) -> Array:
-    """Vectors (..., 3) from our z-up world to OpenSim's y-up ground."""
-    return np.asarray(x, float) @ R_YUP_ZUP.T
-
-
-def to_z_up(x: Array) -> Array:
-    """Vectors (..., 3) from OpenSim's y-up ground to our z-up world."""
-    return np.asarray(x, float) @ R_YUP_ZUP
-
-
-def opensim_pelvis(q7: Array) -> Array:
-    """OpenSim's pelvis coordinates of our free-flyer.
-
-    Args:
-        q7: (T, 7) pelvis position [m] and quaternion xyzw, z-up world; frames in order of time.
-
-    Returns:
-        (T, 6) in the order of ``PELVIS_COORDINATES`` [rad; m], y up. The angles run on without jumps: of the two
-        triples for one attitude and their full turns, the one nearest to the frame before; the first has |list| <= 90
-        degrees. A frame with NaN gives NaN.
-    """
-    from scipy.spatial.transform import Rotation
-
-    q7 = np.asarray(q7, float)
-    if q7.ndim != 2 or q7.shape[1] != 7:
-        raise InputError(f"pelvis poses have shape {q7.shape}; (T, 7) is needed: position and quaternion xyzw")
-    angles = np.full((len(q7), 3), np.nan)
-    good = np.isfinite(q7).all(1)
-    if good.any():
-        R = R_YUP_ZUP @ Rotation.from_quat(q7[good, 3:]).as_matrix()
-        angles[good] = _continuous_zxy(R)
-    return np.hstack([angles, to_y_up(q7[:, :3])])
-
-
-def _continuous_zxy(R: Array) -> Array:
-    """(T, 3) angles of R = Rz(tilt) Rx(list) Ry(rotation), each frame nearest to the one before."""
-    # R = [[., -sin t cos l, .], [., cos t cos l, .], [-cos l sin r, sin l, cos l cos r]]
-    cos_list = np.hypot(R[:, 2, 0], R[:, 2, 2])
-    lists = np.arctan2(R[:, 2, 1], cos_list)
-    tilts = np.arctan2(-R[:, 0, 1], R[:, 1, 1])
-    rotations = np.arctan2(-R[:, 2, 0], R[:, 2, 2])
-    out = np.empty((len(R), 3))
-    previous: Array | None = None
-    for i, angles in enumerate(np.stack([tilts, lists, rotations], 1)):
-        if cos_list[i] < SINGULAR:
-            angles = _singular_zxy(R[i], lists[i], 0.0 if previous is None else previous[2])
-        previous = out[i] = angles if previous is None else _nearest_zxy(angles, previous)
-    return out
-
-
-def _singular_zxy(R: Array, pelvis_list: float, rotation: float) -> Array:
-    """Angles where |list| = 90 degrees: only tilt +- rotation is determined, so rotation stays as it was."""
-    # list = +-90 degrees: R[0, 0] = cos(tilt +- rotation), R[1, 0] = sin(tilt +- rotation)
-    turn = np.arctan2(R[1, 0], R[0, 0])
-    return np.array([turn - np.sign(pelvis_list) * rotation, pelvis_list, rotation])
-
-
-def _nearest_zxy(angles: Array, previous: Array) -> Array:
-    """Of (t, l, r) and (t + pi, pi - l, r + pi), with whole turns added, the one nearest to ``previous``."""
-    twins = np.stack([angles, [angles[0] + np.pi, np.pi - angles[1], angles[2] + np.pi]])
-    twins += 2 * np.pi * np.round((previous - twins) / (2 * np.pi))
-    return twins[np.abs(twins - previous).sum(1).argmin()]
-
-
-def pelvis_from_opensim(coordinates: Array) -> Array:
-    """Our free-flyer (T, 7) of OpenSim's pelvis coordinates (T, 6) [rad; m]: the inverse of ``opensim_pelvis``.
-
-    Quaternions keep their sign from frame to frame.
-    """
-    from scipy.spatial.transform import Rotation
-
-    c = np.asarray(coordinates, float)
-    if c.ndim != 2 or c.shape[1] != 6:
-        raise InputError(f"pelvis coordinates have shape {c.shape}; (T, 6) is needed: {', '.join(PELVIS_COORDINATES)}")
-    R = Rotation.from_matrix(R_YUP_ZUP.T) * Rotation.from_euler("ZXY", c[:, :3])
-    quat = R.as_quat()
-    flips = np.sign((quat[1:] * quat[:-1]).sum(1))
-    quat[1:] *= np.cumprod(np.where(flips == 0, 1.0, flips))[:, None]
-    return np.hstack([to_z_up(c[:, 3:]), quat])
-
-
-def opensim_pelvis_jacobian(coordinates: Array) -> Array:
-    """J (T, 6, 6) with v = J d(coordinates)/dt: OpenSim's pelvis rates to our twist in the pelvis frame.
-
-    Args:
-        coordinates: (T, 6) as ``opensim_pelvis`` gives them [rad; m].
-    """
-    from scipy.spatial.transform import Rotation
-
-    c = np.asarray(coordinates, float)
-    R = Rotation.from_euler("ZXY", c[:, :3]).as_matrix()  # R_ground_pelvis
-    R_list_rotation = Rotation.from_euler("XY", c[:, 1:3]).as_matrix()
-    R_rotation = Rotation.from_euler("Y", c[:, 2:3]).as_matrix()
-    J = np.zeros((len(c), 6, 6))
-    # linear = R^T [tx', ty', tz']
-    J[:, :3, 3:] = R.transpose(0, 2, 1)
-    # angular = (Rx Ry)^T e_z tilt' + Ry^T e_x list' + e_y rotation'
-    J[:, 3:, 0] = R_list_rotation[:, 2, :]
-    J[:, 3:, 1] = R_rotation[:, 0, :]
-    J[:, 4, 2] = 1.0
-    return J
-
-
-def opensim_pelvis_forces(wrench: Array, coordinates: Array) -> Array:
-    """Generalized forces (T, 6) [N.m; N] on OpenSim's pelvis coordinates of our root wrench.
-
-    Args:
-        wrench: (T, 6) force [N] and moment [N.m] at the pelvis origin, pelvis frame.
-        coordinates: (T, 6) as ``opensim_pelvis`` gives them [rad; m].
-    """
-    # equal power for every motion: F . u = wrench . J u, hence F = J^T wrench
-    return np.einsum("tij,ti->tj", opensim_pelvis_jacobian(coordinates), np.asarray(wrench, float))

@@ -14,7 +14,7 @@ from physpose.estimation.state import Kinematics, State
 from physpose.estimation.terms import FrameTerm
 
 TOLERANCE = 1e-5  # a frame is done when a step lowers its cost by less than this part of it
-START_DAMPING, LARGEST_DAMPING = 1e-3, 1e6
+START_DAMPING, LARGEST_DAMPING = 1e-4, 1e3
 
 
 def solve_frames(
@@ -25,23 +25,23 @@ def solve_frames(
     max_iterations: int = 50,
 ) -> tuple[State, Tensor]:
     """Minimise the sum of ``terms`` frame by frame from ``state``, whose shared unknowns stay; also each cost (T,)."""
-    T = len(state.q)
-    damping = torch.full((T,), START_DAMPING, dtype=torch.float64)
-    kin = Kinematics(chain, state, points)
-    cost = _costs(terms, state, kin)
-    still = torch.zeros(state.n_shared, dtype=torch.float64)
+    q = state.q.clone()
+    damping = torch.full((len(q),), START_DAMPING, dtype=torch.float64)
+    left = torch.arange(len(q))  # frames that still move
+    cost = _costs(terms, state, Kinematics(chain, state, points, jacobians=False))
     for _ in range(max_iterations):
-        candidate = state.stepped(_step(chain, terms, state, kin, damping), still)
-        new_cost = _costs(terms, candidate, Kinematics(chain, candidate, points, jacobians=False))
-        better = new_cost < cost
-        gain = torch.where(better, cost - new_cost, 0.0)
-        state = replace(state, q=torch.where(better[:, None], candidate.q, state.q))
-        damping = torch.where(better, (damping / 5).clamp(min=1e-9), damping * 6)
-        done = (better & (gain < TOLERANCE * cost)) | (damping > LARGEST_DAMPING)
-        cost = torch.where(better, new_cost, cost)
-        if bool(done.all()):
+        here, part = [t.on(left) for t in terms], state.frames(left)
+        candidate = part.stepped(_step(chain, here, part, points, damping[left]), part.q.new_zeros(state.n_shared))
+        new_cost = _costs(here, candidate, Kinematics(chain, candidate, points, jacobians=False))
+        better = new_cost < cost[left]
+        done = better & (cost[left] - new_cost < TOLERANCE * cost[left])
+        q[left] = torch.where(better[:, None], candidate.q, part.q)
+        cost[left] = torch.where(better, new_cost, cost[left])
+        damping[left] = torch.where(better, (damping[left] / 5).clamp(min=1e-9), damping[left] * 10)
+        state = replace(state, q=q)
+        left = left[~done & (damping[left] < LARGEST_DAMPING)]
+        if not len(left):
             break
-        kin = Kinematics(chain, state, points)
     return state, cost
 
 
@@ -50,10 +50,10 @@ def _costs(terms: Sequence[FrameTerm[State]], state: State, kin: Kinematics) -> 
 
 
 def _step(
-    chain: KinematicChain, terms: Sequence[FrameTerm[State]], state: State, kin: Kinematics, damping: Tensor
+    chain: KinematicChain, terms: Sequence[FrameTerm[State]], state: State, points: Points, damping: Tensor
 ) -> Tensor:
     """(T, nv): - (H + damping diag H)^-1 g of each frame."""
-    system = BorderedSystem(len(state.q), chain.nv, state.n_shared, 0)
+    system, kin = BorderedSystem(len(state.q), chain.nv, state.n_shared, 0), Kinematics(chain, state, points)
     for term in terms:
         term.add_to(system, state, kin)
     H = system.H[0]

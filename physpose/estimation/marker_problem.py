@@ -41,10 +41,10 @@ class MarkerProblem(MotionProblem):
 
     # --- terms ------------------------------------------------------------------------------------------------------
 
-    def distance(self, target: Tensor, sigma: Tensor, robust_scale: float, time_weight: float = 1.0) -> MarkerDistance:
+    def distance(self, target: Tensor, sigma: Tensor, robust_scale: float) -> MarkerDistance:
         """Markers at ``target`` (T, M, 3) with standard deviations (M,) [m]."""
         weight = (1 / sigma**2).expand(target.shape[:2])
-        return MarkerDistance(target, weight, robust_scale, time_weight)
+        return MarkerDistance(target, weight, robust_scale)
 
     def smooth_distance(self, target: Tensor) -> MarkerDistance:
         """Markers as a smooth motion sees them: weighed by their soft tissue, noisy by ``marker_noise``."""

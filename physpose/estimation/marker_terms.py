@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ class MarkerDistance(FrameTerm[State]):
     target: Tensor  # (T, M, 3) [m], world; NaN where not seen
     weight: Tensor  # (T, M) [1/m^2]: 1 / sigma^2, 0 where not seen
     robust_scale: float  # [sigma] Cauchy scale
-    time_weight: float = 1.0  # of every frame: frames that repeat each other's errors count less
     name: str = "markers"
+    per_frame: ClassVar[tuple[str, ...]] = ("target", "weight")
 
     def __post_init__(self) -> None:
         seen = torch.isfinite(self.target).all(-1)
@@ -33,12 +34,12 @@ class MarkerDistance(FrameTerm[State]):
 
     def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
         loss, _ = robust((self.residual(kin) ** 2).sum(-1) * self.weight, self.robust_scale)
-        return 0.5 * self.time_weight * loss.sum(1)
+        return 0.5 * loss.sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r = self.residual(kin)
         loss_weight = robust((r**2).sum(-1) * self.weight, self.robust_scale)[1]
-        w = (self.time_weight * self.weight * loss_weight).sqrt()[..., None]
+        w = (self.weight * loss_weight).sqrt()[..., None]
         T, M = self.weight.shape
         J, Js = (w[..., None] * D[:, :M] for D in (kin.J, kin.Js))
         system.add_frame((w * r).reshape(T, -1), J.reshape(T, 3 * M, -1), Js.reshape(T, 3 * M, Js.shape[-1]))

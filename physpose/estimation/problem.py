@@ -42,8 +42,9 @@ class MotionProblem:
         self.observed_index = slice(0, len(observed))
         self.contact_index = slice(len(observed), len(observed) + len(self.skeleton.contact_points))
         self.com_index = slice(self.contact_index.stop, self.contact_index.stop + len(heavy))
-        self.posture = resting_posture(self.skeleton)
         self.prior = _posture_prior(self.skeleton, self.settings)
+        neutral = torch.as_tensor(self.skeleton.neutral[7:])
+        self.posture = neutral if self.prior is None else resting_posture(self.skeleton)
 
     # --- terms ------------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ for several frames), weighted by dt / correlation time, so that the answer does 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,11 @@ class FrameTerm(Generic[S]):
     """A term whose residuals each belong to one frame."""
 
     name: str
+    per_frame: ClassVar[tuple[str, ...]] = ()  # fields with one row a frame
+
+    def on(self, frames: Tensor) -> Self:
+        """The same term on some of its frames."""
+        return replace(self, **{f: getattr(self, f)[frames] for f in self.per_frame})  # type: ignore[type-var]
 
     def frame_costs(self, state: S, kin: Kinematics) -> Tensor:
         """The cost of each frame (T,)."""
@@ -67,6 +72,7 @@ class Limits(FrameTerm[State]):
     weight: Tensor  # (T, 1) 1/rad^2
     margin: float = 0.0  # [rad] the barrier starts this far inside the range
     name: str = "limits"
+    per_frame: ClassVar[tuple[str, ...]] = ("weight",)
 
     def _residual(self, state: State) -> Tensor:
         x, limits = state.q[:, 7:], self.chain.limits
@@ -91,6 +97,7 @@ class Posture(FrameTerm[State]):
     weight: Tensor  # (T,) dt / correlation time
     robust_scale: float
     name: str = "posture"
+    per_frame: ClassVar[tuple[str, ...]] = ("weight",)
 
     def _residual(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """Whitened residual (T, n) of each frame's best component, its Jacobian on x, and the frame's energy (T,)."""

@@ -114,9 +114,7 @@ class KinematicChain(nn.Module):
                     p_i = p_i + axes[-1] * angle[..., None]
             R.append(R_i)
             p.append(p_i)
-        return Frames(
-            torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2), torch.stack(origins, -2), expanded
-        )
+        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2), torch.stack(origins, -2), expanded)
 
     def _joint_origin(
         self, i: int, parent: int, R: list[Tensor], p: list[Tensor], scales: Tensor, q: Tensor

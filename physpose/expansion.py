@@ -171,7 +171,11 @@ def _padded(layer: Layer, rows: list[int]) -> tuple[np.ndarray, np.ndarray, np.n
     f = [layer.functions[j] for j in rows]
     k = max((len(g.breaks) for g in f), default=0)
     d = max((g.coefficients.shape[1] for g in f), default=1)
-    breaks, origins, coefficients = np.full((len(f), k), np.inf), np.zeros((len(f), k + 1)), np.zeros((len(f), k + 1, d))
+    breaks, origins, coefficients = (
+        np.full((len(f), k), np.inf),
+        np.zeros((len(f), k + 1)),
+        np.zeros((len(f), k + 1, d)),
+    )
     for i, g in enumerate(f):
         breaks[i, : len(g.breaks)] = g.breaks
         origins[i, : len(g.origins)] = g.origins

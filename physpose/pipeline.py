@@ -150,7 +150,7 @@ def _contacts(
 def _contact_positions(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
     """(T, C, 3) [m], world."""
     index = [skeleton.body_index(p.body) for p in skeleton.contact_points]
-    offset = np.array([p.offset for p in skeleton.contact_points])
+    offset = np.array([p.offset for p in skeleton.contact_points]).reshape(-1, 3)
     return positions[:, index] + (rotations[:, index] @ offset[..., None])[..., 0]
 
 

@@ -177,20 +177,21 @@ def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
 def _quaternion_joint_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
     """The free-flyer and ball joints."""
     i_q = i_v = 0
-    for body in r.skeleton.bodies:
-        kind, name = body.joint.kind, body.name
+    bodies = {id(b.joint): b.name for b in r.skeleton.bodies}
+    for joint in r.skeleton.joints:
+        kind, name = joint.kind, bodies.get(id(joint), "")
         if kind == "free":
             yield from _xyz(f"{name} position", "m", r.q[:, i_q : i_q + 3])
             yield from _xyz(f"{name} velocity", "m/s", r.v[:, i_v : i_v + 3])
             yield from _xyz(f"{name} residual force", "N", r.tau[:, i_v : i_v + 3])
         if kind in ("free", "ball"):
-            q, v = i_q + body.joint.nq - 4, i_v + body.joint.nv - 3
+            q, v = i_q + joint.nq - 4, i_v + joint.nv - 3
             for k, axis in enumerate("xyzw"):
                 yield f"{name} quaternion {axis}", r.q[:, q + k]
             yield from _xyz(f"{name} angular velocity", "rad/s", r.v[:, v : v + 3])
             what = "residual moment" if kind == "free" else "torque"
             yield from _xyz(f"{name} {what}", "N.m", r.tau[:, v : v + 3])
-        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+        i_q, i_v = i_q + joint.nq, i_v + joint.nv
 
 
 def _xyz(name: str, unit: str, vectors: Array) -> Iterator[tuple[str, np.ndarray]]:

@@ -13,6 +13,7 @@ import numpy as np
 from physpose.errors import InputError
 from physpose.types import Array
 
+FILTER = "Butterworth of order 3, forwards and backwards"
 ORDER = 3  # of the Butterworth filter, run forwards and backwards
 FINEST = 10  # two stamps that nearly coincide must not resample a recording more finely than this, times its mean rate
 

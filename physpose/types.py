@@ -116,10 +116,22 @@ class Wrench:
 class Contacts:
     """Where the body touches its surroundings, and with what force."""
 
-    points: tuple[str, ...]  # C names of Skeleton.contact_points
+    points: tuple[str, ...]  # C names: of Skeleton.contact_points, or of measured forces (then ``bodies`` is given)
     active: NDArray[np.bool_]  # (T, C)
     force: Array  # (T, C, 3) [N], world, on the body
     method: str  # how the forces were found, in one sentence
+    bodies: tuple[str, ...] | None = None  # on which measured forces act; None: those of the contact points
+    positions: Array | None = None  # (T, C, 3) [m], world, where measured forces act; None: at the contact points
+    free_moment: Array | None = None  # (T, C, 3) [N.m], world, about these positions; None: zero
+    valid: NDArray[np.bool_] | None = None  # (T,) every contact was measured, each foot by itself; None: not known
+
+    def frames(self, keep: slice | NDArray[np.intp]) -> Contacts:
+        """The same with only the frames of ``keep``."""
+        timed = ("active", "force", "positions", "free_moment", "valid")
+        kept: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in timed
+        }
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True, kw_only=True)

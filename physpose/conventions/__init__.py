@@ -16,6 +16,7 @@ from physpose.conventions.euler import (
     pose_of,
     to_y_up,
     to_z_up,
+    xyz_angles,
 )
 from physpose.conventions.laboratory import R_BVH_ZUP, R_ZUP_LAB, lab_to_z_up
 from physpose.conventions.mujoco import (
@@ -32,6 +33,7 @@ from physpose.conventions.mujoco import (
 from physpose.conventions.opensim import (
     a_from_opensim,
     a_to_opensim,
+    angle_names,
     dependent_coordinates,
     opensim_names,
     q_from_opensim,
@@ -42,9 +44,10 @@ from physpose.conventions.opensim import (
 )
 
 __all__ = [
-    "GROUND_PELVIS", "PELVIS_COORDINATES", "R_BVH_ZUP", "R_YUP_ZUP", "R_ZUP_LAB", "EulerJoint", "a_from_mujoco", "a_from_opensim", "a_to_mujoco",
-    "a_to_opensim", "angles_of", "dependent_coordinates", "depth_first", "euler_bias", "euler_forces", "euler_jacobian",
-    "euler_twist", "lab_to_z_up", "opensim_names", "pose_of", "q_from_mujoco", "q_from_opensim", "q_to_mujoco", "q_to_opensim",
+    "GROUND_PELVIS", "PELVIS_COORDINATES", "R_BVH_ZUP", "R_YUP_ZUP", "R_ZUP_LAB", "EulerJoint", "a_from_mujoco",
+    "a_from_opensim", "a_to_mujoco", "a_to_opensim", "angle_names", "angles_of", "dependent_coordinates", "depth_first",
+    "euler_bias", "euler_forces", "euler_jacobian", "euler_twist", "lab_to_z_up", "opensim_names", "pose_of",
+    "q_from_mujoco", "q_from_opensim", "q_to_mujoco", "q_to_opensim",
     "tau_from_mujoco", "tau_to_mujoco", "tau_to_opensim", "to_y_up", "to_z_up", "v_from_mujoco", "v_from_opensim",
-    "v_to_mujoco", "v_to_opensim",
+    "v_to_mujoco", "v_to_opensim", "xyz_angles",
 ]  # fmt: skip

@@ -132,6 +132,11 @@ def _continuous_angles(R: Array, turns: Array) -> Array:
     return out * np.array([1, 1, hand])
 
 
+def xyz_angles(R: Array) -> Array:
+    """Angles (3,) [rad] of R (3, 3) = Rx(x) Ry(y) Rz(z), as OpenSim places frames; any y, 90 degrees too."""
+    return _continuous_xyz(np.asarray(R, float)[None])[0]
+
+
 def _continuous_xyz(R: Array) -> Array:
     """(T, 3) angles of R = Rx(x) Ry(y) Rz(z), each frame nearest to the one before."""
     # R = [[cos y cos z, -cos y sin z, sin y], [., ., -sin x cos y], [., ., cos x cos y]]

@@ -8,6 +8,7 @@ others or are held stand among them: ``dependent_coordinates`` gives these.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -46,7 +47,9 @@ def opensim_names(skeleton: Skeleton) -> tuple[str, ...]:
 def q_from_opensim(skeleton: Skeleton, c: Array) -> Array:
     """q (T, nq) of OpenSim's coordinates c (T, nv) [rad; m], frames in order of time."""
     c = _checked(skeleton, "coordinates", c)
-    return np.concatenate([c[:, s.v] if s.euler is None else pose_of(c[:, s.v], s.euler) for s in _columns(skeleton)], 1)
+    return np.concatenate(
+        [c[:, s.v] if s.euler is None else pose_of(c[:, s.v], s.euler) for s in _columns(skeleton)], 1
+    )
 
 
 def v_from_opensim(skeleton: Skeleton, c: Array, rates: Array) -> Array:
@@ -111,8 +114,15 @@ def dependent_coordinates(skeleton: Skeleton, c: Array) -> dict[str, Array]:
     phi = skeleton.coordinate_map
     if phi is None:
         return {}
-    x = phi.all_coordinates(_checked(skeleton, "coordinates", c)[:, skeleton.nv - len(phi.coordinates) :])
-    return {n: x[:, i] for i, n in enumerate(phi.all_names) if n in phi.dependent_names}
+    return phi.dependents(_checked(skeleton, "coordinates", c)[:, skeleton.nv - len(phi.coordinates) :])
+
+
+def angle_names(skeleton: Skeleton) -> frozenset[str]:
+    """Names of the coordinates, dependent ones too, that are angles: in degrees in most .mot files, the rest in m."""
+    phi = skeleton.coordinate_map
+    single = skeleton.coordinates if phi is None else phi.file_coordinates
+    names = {c.name for c in single if c.kind == "hinge"}
+    return frozenset(names.union(*(s.euler.names[:3] for s in _columns(skeleton) if s.euler is not None)))
 
 
 def euler_joint(skeleton: Skeleton, joint: Joint) -> EulerJoint:
@@ -122,7 +132,9 @@ def euler_joint(skeleton: Skeleton, joint: Joint) -> EulerJoint:
         if known.joint == joint.name:
             return known
     if joint.kind == "free":
-        return GROUND_PELVIS
+        # here q is the pose in the joint's placement, in GROUND_PELVIS in the world
+        R, p = np.asarray(joint.rotation).T, np.asarray(joint.translation)
+        return replace(GROUND_PELVIS, R_parent=R @ GROUND_PELVIS.R_parent, p_parent=-R @ p)
     return EulerJoint(joint=joint.name, names=tuple(f"{body}_r{axis}" for axis in "xyz"))
 
 

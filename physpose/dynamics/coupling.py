@@ -49,3 +49,8 @@ def expand(chain: KinematicChain, q: Tensor, v: Tensor | None = None, a: Tensor 
     zd = none if v is None else phi.rate(x, v)
     zdd = none if v is None or a is None else phi.acceleration(x, v, a)
     return ChainState(x.q, zd, zdd, phi, x)
+
+
+def joint_positions(chain: KinematicChain, q: Tensor) -> tuple[KinematicChain, Tensor]:
+    """The chain of the joints' own coordinates and its q; without a coordinate map both as they are."""
+    return (chain, q) if chain.expansion is None else (chain.expanded, expand(chain, q).q)

@@ -56,6 +56,10 @@ def body_parameters(chain: KinematicChain, log_scales: Tensor | None = None) -> 
     if log_scales is not None and log_scales.shape[-1:] != chain.log_scales.shape:
         groups = ", ".join(g.name for g in chain.skeleton.scale_groups)
         raise InputError(f"log_scales has shape {tuple(log_scales.shape)}; the last dimension is for {groups}")
+    if log_scales is not None and chain.expansion is not None and len(chain.expansion.slide_rows):
+        # the lengths that are functions of coordinates are no part of the parameters
+        name = chain.skeleton.name
+        raise InputError(f"{name} has lengths that are functions of coordinates; set chain.log_scales itself")
     bodies = chain.skeleton.bodies
     mass = _tensor(chain, np.array([b.mass for b in bodies]))
     com = _tensor(chain, np.array([b.com for b in bodies]))

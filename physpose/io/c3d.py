@@ -132,17 +132,17 @@ def read_c3d(
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def ezc3d_package() -> Any:
+def _ezc3d() -> Any:
     """The optional package ezc3d, imported here alone."""
     try:
         import ezc3d
     except ImportError as error:
-        raise MissingPackageError("ezc3d", "c3d", "reading and writing .c3d files") from error
+        raise MissingPackageError("ezc3d", "c3d", "reading .c3d files") from error
     return ezc3d
 
 
 def _load(path: Path) -> Any:
-    ezc3d = ezc3d_package()
+    ezc3d = _ezc3d()
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -19,8 +19,8 @@ from physpose.io.external_loads import ExternalForce, read_external_loads
 from physpose.io.force_plates import HEAVIEST, MIN_FORCE
 from physpose.io.storage import Storage, read_storage, write_storage
 from physpose.io.trc import METRES
-from physpose.signals import interpolate, lowpass
-from physpose.types import Array, Wrench
+from physpose.signals import FILTER, interpolate, lowpass
+from physpose.types import Array, Assumption, Wrench
 
 FAR = 50.0  # [m] from the laboratory's origin: no centre of pressure lies there
 LEVER = 1.0  # [m] free moment over force: a shoe's is a few centimetres
@@ -34,6 +34,7 @@ class Forces:
 
     wrenches: tuple[Wrench, ...]
     source: str
+    assumptions: tuple[Assumption, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def at(self, time: Array, lowpass: float | None = None) -> Forces:
@@ -44,7 +45,10 @@ class Forces:
             lowpass: cutoff [Hz] of the zero-lag filter (``signals.lowpass``), None: not filtered. Force and moment
                 about a fixed point are filtered, the point of application follows from them.
         """
-        return replace(self, wrenches=tuple(_resampled(w, np.asarray(time, float), lowpass) for w in self.wrenches))
+        how = "none" if lowpass is None else f"{lowpass:g} Hz, {FILTER}"
+        line = Assumption(what="filter of the forces", value=how, source="default" if lowpass is None else "given")
+        wrenches = tuple(_resampled(w, np.asarray(time, float), lowpass) for w in self.wrenches)
+        return replace(self, wrenches=wrenches, assumptions=(*self.assumptions, line))
 
     def named(self, **bodies: str) -> Forces:
         """The same with bodies given by the wrenches' names.

@@ -39,6 +39,7 @@ class Storage:
     time: Array  # (T,) [s], strictly increasing
     data: Array  # (T, n), missing values NaN
     in_degrees: bool | None  # what the header says of the angles among the columns; None: nothing
+    version: str | None = None  # of the header; None: it does not say, as SIMM's do not
     source: str = "array"
     warnings: tuple[str, ...] = ()
 
@@ -122,6 +123,7 @@ def read_storage(path: str | Path, *, check_counts: bool = True) -> Storage:
         time=table[:, 0],
         data=table[:, 1:],
         in_degrees=header.in_degrees,
+        version=header.version,
         source=str(path),
         warnings=() if keep.all() else (f"{path}: {(~keep).sum()} rows that repeat a time were left out",),
     )
@@ -133,6 +135,7 @@ class _Header(NamedTuple):
     columns: str | None
     columns_line: int
     in_degrees: bool | None
+    version: str | None
 
 
 def _header(lines: Sequence[str]) -> _Header:
@@ -148,4 +151,4 @@ def _header(lines: Sequence[str]) -> _Header:
         in_degrees = found["indegrees"][0].lower() in ("yes", "true", "1")
     rows = next((found[k] for k in ROWS if k in found), (None, 0))
     columns = next((found[k] for k in COLUMNS if k in found), (None, 0))
-    return _Header(rows[0], rows[1], columns[0], columns[1], in_degrees)
+    return _Header(rows[0], rows[1], columns[0], columns[1], in_degrees, found.get("version", (None, 0))[0])

@@ -42,23 +42,23 @@ class CoordinateMap:
     """
 
     coordinates: tuple[Coordinate, ...]  # n_s
-    all_names: tuple[str, ...]  # n_x, of every coordinate of the file, in its order
+    file_coordinates: tuple[Coordinate, ...]  # n_x, every coordinate of the file, in its order
     couplings: Layer  # s -> x
     joints: Layer  # x -> z
+    places: tuple[
+        tuple[int, int], ...
+    ] = ()  # (n_z,) number of its axis among a CustomJoint's six, and of its coordinate
+    #                                         among the joint's own; (0, 0) in other joints
     slide_scales: Array = field(default_factory=lambda: np.ones(0))  # (n_z,) factor on each z, see Skeleton.scaled
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.coordinates)
 
-    @property
-    def dependent_names(self) -> tuple[str, ...]:
-        """Coordinates of the file that follow others or are held."""
-        return tuple(n for n in self.all_names if n not in self.names)
-
-    def all_coordinates(self, s: Array) -> Array:
-        """x (*b, n_x) [rad; m], every coordinate of the file, of the independent ones (*b, n_s)."""
-        return self.couplings(s)
+    def dependents(self, s: Array) -> dict[str, Array]:
+        """Values (*b,) [rad; m] of the file's coordinates that follow others or are held, of s (*b, n_s)."""
+        x = self.couplings(s)
+        return {c.name: x[..., i] for i, c in enumerate(self.file_coordinates) if c.name not in self.names}
 
     def __call__(self, s: Array) -> Array:
         """z (*b, n_z) [rad; m] of s (*b, n_s)."""

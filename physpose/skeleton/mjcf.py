@@ -120,15 +120,21 @@ def _bone(element: ET.Element, end: Array) -> None:
 
 
 def _flesh(element: ET.Element, body: Body) -> None:
-    """The homogeneous ellipsoid that has the body's mass and inertia: what one sees is what moves."""
+    """What one sees is what moves."""
+    shape = equal_ellipsoid(body)
+    if shape is not None:
+        radii, R = shape
+        _add(element, "geom", pos=_text(body.com), rgba=SKIN, type="ellipsoid", size=_text(radii), quat=_text(_wxyz(R)))
+
+
+def equal_ellipsoid(body: Body) -> tuple[Array, Array] | None:
+    """Radii (3,) [m] and R_body_ellipsoid of the homogeneous ellipsoid that has the body's mass and inertia, if any has."""
     moments, axes = np.linalg.eigh(np.asarray(body.inertia, float))
     # I_x = m (b^2 + c^2) / 5, so a^2 = 5 (I_y + I_z - I_x) / (2 m)
     squared = 2.5 * (moments.sum() - 2 * moments) / max(body.mass, TINY_MASS)
     if body.mass == 0 or squared.min() <= 0:
-        return
-    quat = _wxyz(axes * np.sign(np.linalg.det(axes)))
-    shape = {"type": "ellipsoid", "size": _text(np.sqrt(squared)), "quat": _text(quat)}
-    _add(element, "geom", pos=_text(body.com), rgba=SKIN, **shape)
+        return None
+    return np.sqrt(squared), axes * np.sign(np.linalg.det(axes))
 
 
 def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts: bool) -> None:

@@ -248,12 +248,19 @@ class Skeleton:
         return factors
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the body as MJCF (.xml) for MuJoCo; returns the path. Raises ``InputError`` for another suffix."""
-        from physpose.skeleton.mjcf import save_mjcf  # here, since that module builds on this one
+        """Write the body as MJCF (.xml) for MuJoCo or as an OpenSim model (.osim); returns the path.
 
-        if Path(path).suffix != ".xml":
-            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF)")
-        return save_mjcf(self, Path(path))
+        Raises ``InputError`` for another suffix, and for joints that the format has no form for.
+        """
+        # here, since these modules build on this one
+        from physpose.skeleton.mjcf import save_mjcf
+        from physpose.skeleton.opensim_write import save_osim
+
+        writers = {".xml": save_mjcf, ".osim": save_osim}
+        suffix = Path(path).suffix
+        if suffix not in writers:
+            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF) or .osim")
+        return writers[suffix](self, Path(path))
 
 
 def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:

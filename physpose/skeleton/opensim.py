@@ -8,6 +8,7 @@ of its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ import numpy as np
 from physpose.conventions import R_YUP_ZUP, EulerJoint, pose_of, to_z_up
 from physpose.errors import InputError
 from physpose.skeleton.coordinate_map import CoordinateMap, Layer
-from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point, Skeleton
-from physpose.skeleton.opensim_coordinates import FREE, Coordinates, sort_coordinates
+from physpose.skeleton.model import Body, Coordinate, Joint, Skeleton
+from physpose.skeleton.opensim_coordinates import sort_coordinates
 from physpose.skeleton.opensim_joints import Axis, axes_of, euler_joint, folded, is_quaternion
-from physpose.skeleton.opensim_points import contact_points, marker_set, scale_groups
+from physpose.skeleton.opensim_points import OFFSET, contact_points, marker_set, scale_groups
 from physpose.skeleton.opensim_xml import GROUND, FileBody, FileJoint, OsimFile, Placement, read_osim_file
+from physpose.skeleton.pose import neutral_pose
 from physpose.types import Array
 
 WORLD_GROUND = Placement(R=R_YUP_ZUP.T, p=np.zeros(3))
@@ -46,13 +48,13 @@ class _Builder:
         self.bodies: list[Body] = []
         self.euler: list[EulerJoint] = []
         self.axes: list[Axis] = []  # of all chain joints, in the order of the bodies
+        self.axes_of_file: list[Axis] = []  # constant ones too
 
     def build(self) -> Skeleton:
         by_name = {b.name: b for b in self.file.bodies}
         for joint in _parents_first(self.file):
             self._add(joint, by_name[joint.child])
         phi = self._map()
-        neutral = self._neutral(phi)
         skeleton = Skeleton(
             name=self.file.name,
             bodies=tuple(self.bodies),
@@ -60,13 +62,13 @@ class _Builder:
             keypoint_sets={"markers": marker_set(self.file)} if self.file.markers else {},
             contact_points=(),
             scale_groups=scale_groups(tuple(b.name for b in self.bodies)),
-            neutral=neutral,
+            neutral=self._neutral(phi),
             warnings=self._warnings(),
             coordinate_map=phi,
             euler_joints=tuple(self.euler),
             gravity=to_z_up(self.file.gravity),
         )
-        return skeleton
+        return _standing(self.file, skeleton)
 
     # --- bodies and joints ------------------------------------------------------------------------------------------
 
@@ -75,6 +77,7 @@ class _Builder:
         parent = None if root else joint.parent
         outer = WORLD_GROUND @ joint.in_parent if root else joint.in_parent
         axes = axes_of(self.file, joint)
+        self.axes_of_file += axes
         first = root and not any(b.joint.kind == "free" for b in self.bodies)
         if is_quaternion(joint, axes, self.coordinates, first):
             self._add_quaternion(joint, body, parent, axes, outer)
@@ -100,12 +103,10 @@ class _Builder:
         moving = Joint(name=joint.name, kind="ball", translation=outer.p, rotation=outer.R @ joint.in_child.R.T)
         self._add_body(joint, body, parent, moving, Placement(R=np.eye(3), p=-joint.in_child.p))
 
-    def _add_body(
-        self, joint: FileJoint, body: FileBody, parent: str | None, moving: Joint, after: Placement
-    ) -> None:
+    def _add_body(self, joint: FileJoint, body: FileBody, parent: str | None, moving: Joint, after: Placement) -> None:
         """The body at its joint, with a massless frame in between where its origin lies elsewhere."""
         if np.any(after.p):
-            frame = f"{joint.child}_offset"
+            frame = f"{joint.child}{OFFSET}"
             if any(b.name == frame for b in self.file.bodies):
                 raise InputError(f"{self.file.path}: body {frame!r} has the name of the joint's frame; rename it")
             self.bodies.append(_massless(frame, parent, moving))
@@ -127,7 +128,7 @@ class _Builder:
         column = {n: i for i, n in enumerate(names)}
         return CoordinateMap(
             coordinates=tuple(self._coordinate(n) for n in names),
-            all_names=x_names,
+            file_coordinates=tuple(self._coordinate(n) for n in x_names),
             couplings=Layer(
                 source=tuple(column.get(rules[n].source or "", 0) for n in x_names),
                 functions=tuple(rules[n].function for n in x_names),
@@ -136,12 +137,13 @@ class _Builder:
                 source=tuple(x_names.index(str(a.coordinate)) for a in self.axes),
                 functions=tuple(a.function for a in self.axes),
             ),
+            places=tuple(a.place for a in self.axes),
         )
 
     def _coordinate(self, name: str) -> Coordinate:
         """What the user sees: the axis is that of the first joint axis that it moves."""
         c = self.coordinates.by_name[name]
-        moved = [a for a in self.axes if self.coordinates.rules[str(a.coordinate)].source == name]
+        moved = [a for a in self.axes_of_file if a.coordinate == name]
         turns = [a for a in moved if not a.slide]
         first = next(iter(turns or moved), None)
         return Coordinate(
@@ -163,6 +165,16 @@ class _Builder:
         return self.coordinates.notes + left_out
 
 
+def _standing(file: OsimFile, skeleton: Skeleton) -> Skeleton:
+    """With its contact points, and where it is free with the lowest of them on the floor in the default pose."""
+    p, R = neutral_pose(skeleton)
+    points = contact_points(file, skeleton.bodies, R)
+    neutral = skeleton.neutral.copy()
+    if points and skeleton.bodies[0].joint.kind == "free":
+        neutral[2] -= min((p[c.body] + R[c.body] @ c.offset)[2] for c in points)
+    return replace(skeleton, contact_points=points, neutral=neutral)
+
+
 def _body(body: FileBody, parent: str | None, joint: Joint) -> Body:
     return Body(name=body.name, parent=parent, joint=joint, mass=body.mass, com=body.com, inertia=body.inertia)
 
@@ -181,7 +193,9 @@ def _parents_first(file: OsimFile) -> Iterator[FileJoint]:
                 f"{joint.name!r}: a loop; cut one and, if need be, weld by a constraint"
             )
         if joint.child == GROUND:
-            raise InputError(f"{file.path}: joint {joint.name!r} has the ground as its child; exchange parent and child")
+            raise InputError(
+                f"{file.path}: joint {joint.name!r} has the ground as its child; exchange parent and child"
+            )
         of_child[joint.child] = joint
     placed = {GROUND}
     waiting = [b.name for b in file.bodies]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from physpose.errors import InputError
 from physpose.skeleton import polynomials
@@ -83,3 +84,34 @@ def _knots(e: ET.Element) -> tuple[Array, Array]:
     if not (np.diff(x) > 0).all():
         raise InputError(f"<{e.tag}> has x that do not increase: {' '.join(f'{v:g}' for v in x)}")
     return x, y
+
+
+def write_function(parent: ET.Element, f: PiecewisePolynomial | None, where: str) -> None:
+    """Append the element of a function; None: the constant zero. Raises ``InputError`` for one that no element is."""
+    if f is None or f.constant is not None:
+        _element(parent, "Constant", value=[0.0 if f is None or f.constant is None else f.constant])
+    elif f.line is not None:
+        _element(parent, "LinearFunction", coefficients=f.line)
+    elif not len(f.breaks):
+        shifted = np.polynomial.Polynomial(f.coefficients[0])(np.polynomial.Polynomial([-f.origins[0], 1]))
+        _element(parent, "PolynomialFunction", coefficients=shifted.coef[::-1])
+    elif _same(f, polynomials.cubic_spline(f.breaks, f(f.breaks))):
+        _element(parent, "SimmSpline", x=f.breaks, y=f(f.breaks))
+    else:
+        x = np.concatenate([[f.breaks[0] - 1], f.breaks, [f.breaks[-1] + 1]])
+        if not _same(f, polynomials.piecewise_linear(x, f(x))):
+            raise InputError(f"{where} moves by a function that OpenSim has no element for")
+        _element(parent, "PiecewiseLinearFunction", x=x, y=f(x))
+
+
+def _same(f: PiecewisePolynomial, g: PiecewisePolynomial) -> bool:
+    """Do they agree between and beyond the breaks of f, to rounding?"""
+    x = np.concatenate([[f.breaks[0] - 1], f.breaks, [f.breaks[-1] + 1]])
+    x = np.unique(np.concatenate([x, 0.5 * (x[1:] + x[:-1]), x[:-1] + 0.3 * np.diff(x)]))
+    return bool(np.allclose(f(x), g(x), rtol=1e-12, atol=1e-12 * (1 + np.abs(f(x)).max())))
+
+
+def _element(parent: ET.Element, tag: str, **numbers: ArrayLike) -> None:
+    e = ET.SubElement(parent, tag, name="function")
+    for name, x in numbers.items():
+        ET.SubElement(e, name).text = " ".join(f"{v:.17g}" for v in np.atleast_1d(np.asarray(x, float)))

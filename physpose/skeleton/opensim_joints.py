@@ -32,6 +32,7 @@ class Axis:
     axis: Array  # (3,) unit vector
     coordinate: str | None
     function: PiecewisePolynomial
+    place: tuple[int, int] = (0, 0)  # of a CustomJoint: which of its six axes, which of its coordinates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +66,17 @@ def _custom_axis(file: OsimFile, joint: FileJoint, k: int) -> Axis:
     if a.coordinate is not None and a.coordinate not in own:
         raise InputError(f"{where} depends on {a.coordinate!r}, no coordinate of the joint; its own: {', '.join(own)}")
     if a.coordinate is not None and a.function is None:
-        raise InputError(f"{where} depends on {a.coordinate!r} by no function; a <LinearFunction> with 1 0 is the plain one")
+        raise InputError(
+            f"{where} depends on {a.coordinate!r} by no function; a <LinearFunction> with 1 0 is the plain one"
+        )
     try:
         f = constant(0.0) if a.function is None else read_function(a.function)
     except InputError as error:
         raise InputError(f"{where} {error}") from None
     if a.coordinate is None and f.constant is None:
         raise InputError(f"{where} has a function of no coordinate; name one in <coordinates>")
-    return Axis(name=AXES[k], slide=k > 2, axis=a.axis / length, coordinate=a.coordinate, function=f)
+    place = (k, own.index(a.coordinate)) if a.coordinate is not None else (k, 0)
+    return Axis(name=AXES[k], slide=k > 2, axis=a.axis / length, coordinate=a.coordinate, function=f, place=place)
 
 
 def _simple_axes(file: OsimFile, joint: FileJoint) -> Iterator[Axis]:
@@ -80,7 +84,9 @@ def _simple_axes(file: OsimFile, joint: FileJoint) -> Iterator[Axis]:
     names = [c.name for c in joint.coordinates]
     if len(names) != len(turns) + len(slides):
         needed = len(turns) + len(slides)
-        raise InputError(f"{file.path}: joint {joint.name!r} ({joint.kind}) has {len(names)} coordinates; {needed} needed")
+        raise InputError(
+            f"{file.path}: joint {joint.name!r} ({joint.kind}) has {len(names)} coordinates; {needed} needed"
+        )
     for k in (*range(len(turns), len(names)), *range(len(turns))):
         letter = (turns + slides)[k]
         yield Axis(

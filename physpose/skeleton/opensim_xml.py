@@ -18,6 +18,7 @@ from physpose.errors import InputError
 from physpose.types import Array
 
 GROUND = "ground"
+OLD_DIGITS = 6  # OpenSim turns files before version 4 into the new form by text with so many digits, and so do we
 AXES = ("rotation1", "rotation2", "rotation3", "translation1", "translation2", "translation3")
 
 
@@ -126,6 +127,10 @@ def numbers_of(e: ET.Element, tag: str) -> Array:
     if not len(x) or not np.isfinite(x).all():
         raise InputError(f"<{e.tag}> <{tag}> is {text.strip()[:60]!r}; finite numbers needed")
     return x
+
+
+def _rounded(x: float) -> float:
+    return float(f"{x:.{OLD_DIGITS}g}")
 
 
 class _Document(ET.TreeBuilder):
@@ -262,7 +267,8 @@ class _Reader:
         if e.find("inertia") is not None:
             xx, yy, zz, xy, xz, yz = self.numbers(e, "inertia", 6, np.zeros(6))
         else:
-            xx, yy, zz, xy, xz, yz = (self.number(e, f"inertia_{k}", 0.0) for k in ("xx", "yy", "zz", "xy", "xz", "yz"))
+            six = (self.number(e, f"inertia_{k}", 0.0) for k in ("xx", "yy", "zz", "xy", "xz", "yz"))
+            xx, yy, zz, xy, xz, yz = (_rounded(x) for x in six)
         return FileBody(
             name=self._name(e),
             mass=self.number(e, "mass", 0.0),
@@ -278,16 +284,16 @@ class _Reader:
         for path in elements:
             self.frames[path] = self._resolved(path, elements, ())
 
-    def _resolved(
-        self, path: str, elements: dict[str, ET.Element], before: tuple[str, ...]
-    ) -> tuple[str, Placement]:
+    def _resolved(self, path: str, elements: dict[str, ET.Element], before: tuple[str, ...]) -> tuple[str, Placement]:
         if path in before:
             raise self.error(f"has frames that lie in each other: {' -> '.join((*before, path))}")
         e = elements[path]
         socket = self._socket(e, "parent")
         found = self._find(socket, path, elements)
         if found is None:
-            raise self.error(f"its parent frame {socket!r} is not in the model; bodies: {', '.join(self.body_names)}", e)
+            raise self.error(
+                f"its parent frame {socket!r} is not in the model; bodies: {', '.join(self.body_names)}", e
+            )
         own = self._placement(e, "translation", "orientation")
         if found not in elements:
             return found, own
@@ -350,13 +356,11 @@ class _Reader:
                 raise self.error(f"its parent body {parent!r} is not in the model; bodies: {known}", e)
             if self.flag(e, "reverse"):
                 raise self.error("<reverse> is true, which is not understood; exchange parent and child", e)
-            in_parent = self._placement(e, "location_in_parent", "orientation_in_parent")
-            in_child = self._placement(e, "location", "orientation")
+            in_parent = self._placement(e, "location_in_parent", "orientation_in_parent", old=True)
+            in_child = self._placement(e, "location", "orientation", old=True)
             yield self._joint(e, parent, in_parent, self._name(body), in_child)
 
-    def _joint(
-        self, e: ET.Element, parent: str, in_parent: Placement, child: str, in_child: Placement
-    ) -> FileJoint:
+    def _joint(self, e: ET.Element, parent: str, in_parent: Placement, child: str, in_child: Placement) -> FileJoint:
         tag = "coordinates" if self.modern else "CoordinateSet/objects"
         transform = e.find("SpatialTransform")
         if e.tag == "CustomJoint" and transform is None:
@@ -372,11 +376,13 @@ class _Reader:
             axes=tuple(self._axes(transform)) if transform is not None else (),
         )
 
-    def _placement(self, e: ET.Element, location: str, orientation: str) -> Placement:
+    def _placement(self, e: ET.Element, location: str, orientation: str, old: bool = False) -> Placement:
         from scipy.spatial.transform import Rotation
 
-        angles = self.numbers(e, orientation, 3, np.zeros(3))  # body-fixed x y z
-        return Placement(R=Rotation.from_euler("XYZ", angles).as_matrix(), p=self.numbers(e, location, 3, np.zeros(3)))
+        angles, p = (self.numbers(e, tag, 3, np.zeros(3)) for tag in (orientation, location))
+        if old:
+            angles, p = (np.array([_rounded(v) for v in x]) for x in (angles, p))
+        return Placement(R=Rotation.from_euler("XYZ", angles).as_matrix(), p=p)  # body-fixed x y z
 
     def _coordinate(self, e: ET.Element) -> FileCoordinate:
         prescribed = e.find("prescribed_function")

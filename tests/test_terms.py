@@ -68,7 +68,7 @@ def cost_along(
 
     def cost(part: float) -> float:
         moved = state.stepped(part * dx, part * ds)
-        return float(term.cost(moved, Kinematics(CHAIN, moved, problem.points, jacobians=False)))
+        return float(term.cost(moved, Kinematics(CHAIN, moved, problem.points)))
 
     return cost
 
@@ -108,7 +108,7 @@ def test_gradient_of_every_unknown_alone():
         dx, ds = torch.zeros(len(TIME), n, dtype=torch.float64), torch.zeros(state.n_shared, dtype=torch.float64)
         (dx[3] if k < n else ds)[k if k < n else k - n] = step
         moved = state.stepped(dx, ds)
-        kin = Kinematics(CHAIN, moved, problem.points, jacobians=False)
+        kin = Kinematics(CHAIN, moved, problem.points)
         return {name: float(term.cost(moved, kin)) for name, term in tested.items()}
 
     for k in range(n + state.n_shared):

@@ -25,35 +25,36 @@ def solve_frames(
     max_iterations: int = 50,
 ) -> tuple[State, Tensor]:
     """Minimise the sum of ``terms`` frame by frame from ``state``, whose shared unknowns stay; also each cost (T,)."""
-    q = state.q.clone()
+    q, left = state.q.clone(), torch.arange(len(state.q))  # frames that still move
     damping = torch.full((len(q),), START_DAMPING, dtype=torch.float64)
-    left = torch.arange(len(q))  # frames that still move
-    cost = _costs(terms, state, Kinematics(chain, state, points, jacobians=False))
+    kin = Kinematics(chain, state, points)
+    cost = _costs(terms, state, kin)
     for _ in range(max_iterations):
-        here, part = [t.on(left) for t in terms], state.frames(left)
-        candidate = part.stepped(_step(chain, here, part, points, damping[left]), part.q.new_zeros(state.n_shared))
-        new_cost = _costs(here, candidate, Kinematics(chain, candidate, points, jacobians=False))
+        here, part = [t.on(left) for t in terms], replace(state, q=q[left])
+        candidate = part.stepped(_step(here, part, kin, damping[left]), q.new_zeros(state.n_shared))
+        kin = Kinematics(chain, candidate, points)
+        new_cost = _costs(here, candidate, kin)
         better = new_cost < cost[left]
         done = better & (cost[left] - new_cost < TOLERANCE * cost[left])
         q[left] = torch.where(better[:, None], candidate.q, part.q)
         cost[left] = torch.where(better, new_cost, cost[left])
         damping[left] = torch.where(better, (damping[left] / 5).clamp(min=1e-9), damping[left] * 10)
-        state = replace(state, q=q)
-        left = left[~done & (damping[left] < LARGEST_DAMPING)]
+        moving = ~done & (damping[left] < LARGEST_DAMPING)
+        left = left[moving]
         if not len(left):
             break
-    return state, cost
+        if not bool((better & moving).all()):
+            kin = Kinematics(chain, replace(state, q=q[left]), points)
+    return replace(state, q=q), cost
 
 
 def _costs(terms: Sequence[FrameTerm[State]], state: State, kin: Kinematics) -> Tensor:
     return torch.stack([t.frame_costs(state, kin) for t in terms]).sum(0)
 
 
-def _step(
-    chain: KinematicChain, terms: Sequence[FrameTerm[State]], state: State, points: Points, damping: Tensor
-) -> Tensor:
+def _step(terms: Sequence[FrameTerm[State]], state: State, kin: Kinematics, damping: Tensor) -> Tensor:
     """(T, nv): - (H + damping diag H)^-1 g of each frame."""
-    system, kin = BorderedSystem(len(state.q), chain.nv, state.n_shared, 0), Kinematics(chain, state, points)
+    system = BorderedSystem(len(state.q), kin.J.shape[-1], state.n_shared, 0)
     for term in terms:
         term.add_to(system, state, kin)
     H = system.H[0]

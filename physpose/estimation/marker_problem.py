@@ -36,6 +36,7 @@ class MarkerProblem(MotionProblem):
     ):
         super().__init__(KinematicChain(skeleton), tuple(s.point for s in spots), settings, gravity)
         self.spots = tuple(spots)
+        self.points = self.chain.points(tuple(s.point for s in spots))  # no term looks at others
         self.soft_tissue = torch.tensor([s.soft_tissue for s in spots], dtype=torch.float64)
         self.spread = torch.as_tensor(np.array([s.spread for s in spots]).reshape(-1, 3))
 
@@ -77,7 +78,7 @@ class MarkerProblem(MotionProblem):
         q = torch.as_tensor(self.skeleton.neutral)[None].clone()
         q[:, 7:] = self.posture
         state = State(q, torch.zeros(len(self.skeleton.scale_groups), dtype=torch.float64))
-        kin = Kinematics(self.chain, state, self.points, jacobians=False)
+        kin = Kinematics(self.chain, state, self.points)
         R0, p0 = kin.frames.R[0, 0].numpy(), q[0, :3].numpy()
         model = (kin.points[0, : len(self.spots)].numpy() - p0) @ R0  # in the pelvis
         weight = trunk_choice(self.spots) * np.isfinite(target).all(-1)
@@ -91,6 +92,8 @@ class MarkerProblem(MotionProblem):
     def posed(self, target: Tensor, state: State, sigma: Tensor) -> tuple[State, Tensor]:
         """Inverse kinematics frame by frame, and each frame's cost (T,); stragglers start anew from a neighbour."""
         terms = self.frame_terms(target, sigma)
+        # the kinks of joint limits slow the long way down
+        state, _ = solve_frames(self.chain, [t for t in terms if t.name != "limits"], state, self.points, 15)
         state, cost = solve_frames(self.chain, terms, state, self.points)
         for _ in range(3):
             bad = cost > 4 * cost.median() + 1e-9
@@ -107,5 +110,5 @@ class MarkerProblem(MotionProblem):
 
     def marker_positions(self, state: State) -> Tensor:
         """Where the markers should be (T, M, 3) [m]."""
-        kin = Kinematics(self.chain, state, self.points, jacobians=False)
+        kin = Kinematics(self.chain, state, self.points)
         return kin.points[:, : len(self.spots)]

@@ -53,9 +53,9 @@ class MotionProblem:
         s = self.settings
         ones = torch.ones(len(rate), dtype=torch.float64)
         posture_rate = (rate / s.posture_correlation_time).clamp(max=1.0)
+        if self.prior is None:  # the ranges of a model file are what they say, not a mean over people
+            return [Limits(self.chain, ones[:, None] / s.limit_sigma**2)]
         limits = Limits(self.chain, ones[:, None] / s.limit_sigma**2, s.limit_margin)
-        if self.prior is None:
-            return [limits]
         return [limits, Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust)]
 
     def smoothness(self, time: Tensor) -> list[Term[State]]:
@@ -77,7 +77,7 @@ class MotionProblem:
 
     def _balance(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> Balance:
         s = self.settings
-        points = Kinematics(self.chain, state, self.points, jacobians=False).points
+        points = Kinematics(self.chain, state, self.points).points
         com = torch.einsum("s,tsk->tk", self.mass_share, points[:, self.com_index])
         total = contact.sum(1, keepdim=True)
         support = contact / total.clamp(min=1e-9)
@@ -136,7 +136,8 @@ class MotionProblem:
         if self.gravity == 0:
             return state.q.new_zeros(len(state.q), len(self.skeleton.contact_points))
         max_height = self.settings.contact_height if max_height is None else max_height
-        points = Kinematics(self.chain, state, self.points, jacobians=False).points[:, self.contact_index]
+        contacts, body = self.chain.points(self.skeleton.contact_points), State(state.q, state.log_scales)
+        points = Kinematics(self.chain, body, contacts).points
         return contact_belief(points, torch.as_tensor(time), self.settings.contact_speed, max_height)
 
 

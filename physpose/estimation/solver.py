@@ -56,8 +56,7 @@ def solve(
         if better is None:
             converged = True
             break
-        state, new_cost = better
-        kin = Kinematics(chain, state, points)
+        state, kin, new_cost = better
         converged = cost - new_cost < tolerance * cost
         cost = new_cost
         if on_iteration:
@@ -75,7 +74,7 @@ def _accepted_step(
     free: Tensor,
     cost: float,
     damping: float,
-) -> tuple[tuple[S, float] | None, float]:
+) -> tuple[tuple[S, Kinematics, float] | None, float]:
     """The first step of rising damping that lowers the cost, and the damping to start from next time."""
     for _ in range(8):
         try:
@@ -83,9 +82,10 @@ def _accepted_step(
         except LinAlgError:
             damping = max(damping, 1e-6) * 10
             continue
-        new_cost = _cost(terms, candidate, Kinematics(chain, candidate, points, jacobians=False))
+        kin = Kinematics(chain, candidate, points)
+        new_cost = _cost(terms, candidate, kin)
         if new_cost < cost:
-            return (candidate, new_cost), max(damping / 5, 1e-7)
+            return (candidate, kin, new_cost), max(damping / 5, 1e-7)
         damping *= 6
     return None, damping
 

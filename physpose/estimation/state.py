@@ -8,6 +8,7 @@ x and z), height and log focal length, or each marker's offset on its body.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -95,25 +96,40 @@ class MarkerState(State):
 
 
 class Kinematics:
-    """Poses, points and their Jacobians for one state; computed once, read by every term."""
+    """Poses, points and, once asked for, their Jacobians for one state; computed once, read by every term."""
 
-    def __init__(self, chain: KinematicChain, state: State, points: Points, jacobians: bool = True):
+    def __init__(self, chain: KinematicChain, state: State, points: Points):
+        self._chain, self._state, self._points = chain, state, points
         self.frames: Frames = chain.fk(state.q, state.log_scales)
         self.points: Tensor = chain.locate(self.frames, points, state.log_scales)  # (T, K, 3), world
         self.R_pelvis = self.frames.R[:, 0]
-        moved = points.body[: len(state.registration)]
-        R_moved = self.frames.R[:, moved]  # (T, M, 3, 3)
-        self.points[:, : len(moved)] += matvec(R_moved, state.registration.expand(len(state.q), -1, -1))
-        if jacobians:
-            J = chain.point_jacobian(self.frames, points, self.points)
-            # the pelvis' position is a world vector here
-            J[..., :3] = torch.eye(3, dtype=J.dtype)
-            self.J: Tensor = J  # (T, K, 3, nv)
-            Js = chain.scale_jacobian(self.frames, points, state.log_scales)
-            self.Js = torch.cat([Js, Js.new_zeros(*Js.shape[:-1], state.n_own)], -1)  # (T, K, 3, n_shared)
-            for m in range(len(moved)):
-                first = len(state.log_scales) + 3 * m
-                self.Js[:, m, :, first : first + 3] = R_moved[:, m]
+        if len(state.registration):
+            moved = matvec(self._R_registered, state.registration.expand(len(state.q), -1, -1))
+            self.points[:, : len(state.registration)] += moved
+
+    @property
+    def _R_registered(self) -> Tensor:
+        """(T, M, 3, 3) of the bodies whose points were moved."""
+        return self.frames.R[:, self._points.body[: len(self._state.registration)]]
+
+    @cached_property
+    def J(self) -> Tensor:
+        """d(points)/d(frame's unknowns) (T, K, 3, nv)."""
+        J = self._chain.point_jacobian(self.frames, self._points, self.points)
+        # the pelvis' position is a world vector here
+        J[..., :3] = torch.eye(3, dtype=J.dtype)
+        return J
+
+    @cached_property
+    def Js(self) -> Tensor:
+        """d(points)/d(shared unknowns) (T, K, 3, n_shared)."""
+        state, G = self._state, len(self._state.log_scales)
+        Js = self.points.new_zeros(*self.points.shape, state.n_shared)
+        if G:
+            Js[..., :G] = self._chain.scale_jacobian(self.frames, self._points, state.log_scales)
+        for m in range(len(state.registration)):
+            Js[:, m, :, G + 3 * m : G + 3 * m + 3] = self._R_registered[:, m]
+        return Js
 
     def camera_points(self, state: CameraState, index: slice) -> Tensor:
         """The points ``index`` in camera axes (T, k, 3) [m]."""

@@ -174,7 +174,7 @@ class VideoProblem(MotionProblem):
 
     def on_floor(self, state: CameraState) -> CameraState:
         """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""
-        points = Kinematics(self.chain, state, self.points, jacobians=False).points[:, self.contact_index]
+        points = Kinematics(self.chain, state, self.points).points[:, self.contact_index]
         drop = points[..., 2].min(dim=1).values.median()
         q = state.q.clone()
         q[:, 2] -= drop
@@ -194,7 +194,7 @@ class VideoProblem(MotionProblem):
 
     def frame_costs(self, kp: Keypoints2D, state: CameraState) -> Tensor:
         """Cost of each frame (T,) by the terms that look at single frames."""
-        kin = Kinematics(self.chain, state, self.points, jacobians=False)
+        kin = Kinematics(self.chain, state, self.points)
         terms = self.terms(kp, state, self.no_contact(kp.n_frames))
         return torch.stack([t.frame_costs(state, kin) for t in terms if isinstance(t, FrameTerm)]).sum(0)
 

@@ -20,8 +20,9 @@ from physpose.types import Keypoints2D
 KEYPOINT_SET = "blazepose33"
 NAMES = keypoint_names(KEYPOINT_SET)
 K = len(NAMES)
-# What MediaPipe 1.2 says at every start and end. That of landmark_projection_calculator is about regions that are not square in normalised coordinates;
-# padding pictures to squares, which avoids it, changed keypoints of five clips by no more than their jitter.
+# What MediaPipe 1.2 says at every start and end. That of landmark_projection_calculator is about regions that are not
+# square in normalised coordinates; padding pictures to squares, which avoids it, changed keypoints of five clips by no
+# more than their jitter.
 CHATTER = (
     b"Created TensorFlow Lite XNNPACK delegate",
     b"Logging before InitGoogle",

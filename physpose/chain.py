@@ -152,7 +152,7 @@ class KinematicChain(nn.Module):
 
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
-        # dp/dv_j = w_j x p + u_j: hinge w = axis, u = origin x axis; slide and the pelvis' linear velocity w = 0, u = axis
+        # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
         linear = self._v_linear[:, None]
         turn = torch.where(linear, 0.0, frames.axes)
         shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))

@@ -1,4 +1,4 @@
-"""How a subject's legs are aligned: bow legs and knock knees, twisted shins. Fixed in time, and unlike on either side.
+"""How a subject's legs are aligned: bow legs and knock knees, twisted shins. Fixed in time, unlike on either side.
 
 The human tree's knee is a hinge and its ankle's axis lies at one place in the shin. Real ones differ by several degrees.
 While the body is sought, each such angle is a coordinate that hardly changes over time; then it goes into the joint.
@@ -18,7 +18,7 @@ from physpose.estimation.state import Kinematics, State
 from physpose.skeleton.model import Coordinate, Joint, Skeleton
 from physpose.spatial import axis_rotation
 
-# body whose joint is turned: name, axis in the parent, spread over people [rad] (knee: Bellemans 2012 has 2-3 deg of the
+# body: name, axis in the parent, spread over people [rad] (knee: Bellemans 2012 has 2-3 deg of the
 # hip-knee-ankle angle; shin: Strecker 1997 has 9 deg of tibial torsion; the latter's mean is in the human tree)
 ALIGNMENTS = {
     "tibia": ("knee_alignment", (1.0, 0.0, 0.0), np.radians(3.0)),

@@ -44,9 +44,9 @@ def joint_centres(
 def hip_centres(at: Mapping[str, Array], marker_radius: float) -> dict[str, Array]:
     """Hip joint centres from the pelvis' markers; empty if some are missing.
 
-    Harrington et al. 2007, J Biomech 40:595: with pelvis width PW (between the anterior spines) and depth PD (from their
-    middle to the posterior ones'), the centre lies 0.24 PD + 9.9 mm behind, 0.30 PW + 10.9 mm below and 0.33 PW + 7.3 mm
-    beside the anterior spines' middle, in axes of the spines' plane.
+    Harrington et al. 2007, J Biomech 40:595: with pelvis width PW (between the anterior spines) and depth PD (from
+    their middle to the posterior ones'), the centre lies 0.24 PD + 9.9 mm behind, 0.30 PW + 10.9 mm below and
+    0.33 PW + 7.3 mm beside the anterior spines' middle, in axes of the spines' plane.
     """
     right, left, back = at.get("asis_r"), at.get("asis_l"), at.get("sacrum")
     if back is None and {"psis_r", "psis_l"} <= set(at):

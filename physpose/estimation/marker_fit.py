@@ -291,7 +291,7 @@ def _result(
         skeleton=problem.skeleton,
         spots=problem.spots,
         distance=distance,
-        used=np.isfinite(target).all(-1),
+        used=np.asarray(np.isfinite(target).all(-1)),
         contact=problem.contacts_of(state, time).numpy(),
         notes=notes,
         converged=solution.converged,

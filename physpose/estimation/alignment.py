@@ -1,6 +1,6 @@
 """How a subject's legs are aligned: bow legs and knock knees, twisted shins. Fixed in time, unlike on either side.
 
-The human tree's knee is a hinge and its ankle's axis lies at one place in the shin. Real ones differ by several degrees.
+The human tree's knee is a hinge and its ankle's axis lies at one place in the shin. Real ones differ by degrees.
 While the body is sought, each such angle is a coordinate that hardly changes over time; then it goes into the joint.
 """
 

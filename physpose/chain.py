@@ -12,7 +12,7 @@ from physpose.errors import InputError, UnknownNameError
 from physpose.expansion import Expanded, Expansion
 from physpose.skeleton.model import Joint, Point, Skeleton
 from physpose.skeleton.validate import check_tree
-from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log
+from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log, skew
 
 if TYPE_CHECKING:
     from physpose.projection import Projection, ProjectionSettings
@@ -152,14 +152,16 @@ class KinematicChain(nn.Module):
 
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
-        arm = located[..., :, None, :] - frames.origins[..., None, :, :]
-        axes = frames.axes[..., None, :, :].expand_as(arm)
-        # hinge: dp/dq = axis x (p - origin); slide and the pelvis' linear velocity: dp/dq = axis
-        columns = torch.where(self._v_linear[:, None], axes, torch.linalg.cross(axes, arm))
-        columns = (columns * self.supports[points.body][..., None]).transpose(-1, -2)
-        if self.expansion is None or frames.expanded is None:
-            return columns
-        return self.expansion.reduce_columns(frames.expanded, columns)
+        # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
+        linear = self._v_linear[:, None]
+        turn = torch.where(linear, 0.0, frames.axes)
+        shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
+        if self.expansion is not None and frames.expanded is not None:
+            gain = frames.expanded.gain[..., None]
+            turn, shift = gain * turn, gain * shift
+        columns = skew(located) @ -turn.mT[..., None, :, :] + shift.mT[..., None, :, :]
+        columns = columns * self.supports[points.body][:, None]
+        return columns if self.expansion is None else columns @ self.expansion.gather
 
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
         """d(keypoints)/d(v) (*b, K, 3, nv), world axes."""

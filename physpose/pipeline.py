@@ -19,9 +19,9 @@ from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
-from physpose.estimation.problem import CameraPrior
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_trajectory
+from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
 from physpose.plausibility.recording import located
 from physpose.progress import SILENT, Progress, Stage

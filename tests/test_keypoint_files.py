@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from physpose.errors import InputError, NoPersonError, UnknownNameError
-from physpose.estimation.problem import DEPTH_EDGES, joint_index
+from physpose.estimation.video_problem import DEPTH_EDGES, joint_index
 from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
 from physpose.io.keypoint_layouts import MAPPED
 from physpose.skeleton import load_skeleton

@@ -398,3 +398,24 @@ def test_the_result_speaks_json_tables_and_pictures(tmp_path, squat, adult):
     blocked.write_text("")
     with pytest.raises(InputError, match="cannot write"):
         p.save(blocked)
+
+
+PENDULUM = """<mujoco><worldbody><body name="forearm" pos="0 0 1">
+<joint name="elbow_flex_r" type="hinge" axis="0 1 0" range="-180 180"/>
+<inertial pos="0 0 -0.2" mass="1.5" diaginertia="0.01 0.01 0.002"/></body></worldbody></mujoco>"""
+
+
+def test_a_part_that_hangs_in_the_world_does_not_tell_whose_it_is(tmp_path):
+    (tmp_path / "arm.xml").write_text(PENDULUM)
+    arm, time = load_skeleton(tmp_path / "arm.xml"), np.linspace(0.0, 1.0, 101)
+    motion = (time, np.sin(2 * np.pi * time)[:, None])
+    p = check(motion, arm)
+    assert "free root" in p.not_judged["root residual force"]
+    assert "how strong the person is" in p.not_judged["joint torque"]
+    assert "how strong the person is" in p.not_judged["joint power"]
+    # I theta'' + m g c sin(theta) at its largest, as a share of the given limit
+    angle = np.sin(2 * np.pi * time)
+    tau = -(0.01 + 1.5 * 0.2**2) * (2 * np.pi) ** 2 * angle + 1.5 * G * 0.2 * np.sin(angle)
+    limits = PlausibilitySettings(strength={"elbow_flex_r": (-10.0, 10.0)})
+    found = check(motion, arm, settings=limits)["joint torque"]
+    assert found.value == pytest.approx(10 * np.abs(tau).max(), rel=1e-3)

@@ -17,6 +17,8 @@ from physpose.types import Array
 NO_ROOT = "the body has no free root: the world carries it"
 NO_GROUND = "no point of the body may touch the floor: give the ground's forces as external"
 NO_FORCES = "fewer than three frames have no accelerations"
+NO_STRENGTH = "no strength is known for the coordinates of this skeleton"
+NO_PERSON = "how strong the person is, is not known: the body is fixed to the world and tells no size"
 ADULT_AGE = 30.0  # [years] of a body of unknown age
 
 
@@ -169,7 +171,7 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
     known = np.where(r.force_known, 1.0, np.nan)
     values, names, without = [], [], []
     for c, _, i in coordinate_columns(r.skeleton):
-        norm = strength(c.name, who)
+        norm = who and strength(c.name, who)
         limits = s.strength.get(c.name) or (norm and (s.strength_band * norm[0], s.strength_band * norm[1]))
         if not limits:
             without.append(c.name)
@@ -178,7 +180,7 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
         values.append(100 * np.where(tau < 0, tau / limits[0], tau / limits[1]))
         names.append(c.name)
     if not names:
-        return "no strength is known for the coordinates of this skeleton: settings.strength gives it"
+        return f"{NO_STRENGTH if who else NO_PERSON}: settings.strength gives it"
     return judged(
         "joint torque", time=r.time, values=np.stack(values, 1), subjects=tuple(names), unit="%", threshold=100.0,
         source=SOURCES["joint torque"], phrase=f"exerts {{value}} of {_capacity(s)}", tolerated_share=s.tolerated_share,
@@ -206,13 +208,15 @@ def joint_power(r: Recording, s: PlausibilitySettings) -> Measure | str:
     columns = [(c.name, i) for c, _, i in coordinate_columns(r.skeleton)]
     if not columns:
         return "this skeleton has no named coordinates"
+    if (who := _subject(r)) is None:
+        return NO_PERSON
     index = [i for _, i in columns]
-    power = (_human(r) * r.motion.v)[:, index] / _subject(r).mass
+    power = (_human(r) * r.motion.v)[:, index] / who.mass
     power[~r.force_known] = np.nan
     return judged(
         "joint power", time=r.time, values=np.fmax(power, 0.0 * power), subjects=tuple(n for n, _ in columns),
         unit="W/kg", threshold=s.power, source=SOURCES["joint power"], phrase="generates {value}",
-        tolerated_share=s.tolerated_share, note=f"over {_subject(r).mass:.1f} kg of body mass",
+        tolerated_share=s.tolerated_share, note=f"over {who.mass:.1f} kg of body mass",
     )  # fmt: skip
 
 
@@ -222,8 +226,11 @@ def _human(r: Recording) -> Array:
     return r.motion.tau if r.assistance is None else r.motion.tau - r.assistance
 
 
-def _subject(r: Recording) -> Subject:
+def _subject(r: Recording) -> Subject | None:
+    """Whose strength it is: as given, else an adult of the body's own size; None for a part that hangs in the world."""
     assert r.skeleton is not None
     if r.skeleton.subject is not None:
         return r.skeleton.subject
+    if r.skeleton.bodies[0].joint.kind != "free":
+        return None
     return Subject(age=ADULT_AGE, sex="x", height=r.stature, mass=r.skeleton.mass)

@@ -80,7 +80,7 @@ class Recording:
 
     @property
     def stature(self) -> float:
-        """[m] as given, else from the standing pose."""
+        """[m] as given, else from the standing pose of a body with a free root."""
         assert self.skeleton is not None
         who = self.skeleton.subject
         return who.height if who else 1.8 * max(float(self.skeleton.neutral[2]), 0.1)  # hips at 55 % of stature

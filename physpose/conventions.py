@@ -6,6 +6,9 @@ acceleration differs by w x v as well; degrees of freedom in depth-first order o
 OpenSim: y up, x forward, z to the right, so (x, y, z)_opensim = (x, z, -y)_ours. The pelvis moves in the ground by
 three body-fixed turns, pelvis_tilt about z, pelvis_list about x, pelvis_rotation about y, and three slides along the
 axes of the ground (joint "ground_pelvis" of Rajagopal et al. 2016 and of Gait2392).
+SMPL and its kin (SMPL-H, SMPL-X): at rest y up, z forward, x to the body's left, in every body's frame. Our body frames
+are OpenSim's, so x_body = R_BODY_SMPL x_smpl = (z, y, -x)_smpl, rotation vectors likewise; a quaternion's vector part
+too. The model's translation moves its whole surface: the root's origin is at translation + its place at rest.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from physpose.types import Array
 if TYPE_CHECKING:
     from physpose.skeleton.model import Joint, Skeleton
 
+# body x forward -> world x, body y up -> world z, body z right -> world -y: a quarter turn about x
+UPRIGHT_XYZW = np.array([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])
 WXYZ = [3, 0, 1, 2]  # q_wxyz = q_xyzw[..., WXYZ]
 XYZW = [1, 2, 3, 0]  # q_xyzw = q_wxyz[..., XYZW]
 
@@ -261,9 +266,7 @@ def pelvis_from_opensim(coordinates: Array) -> Array:
         raise InputError(f"pelvis coordinates have shape {c.shape}; (T, 6) is needed: {', '.join(PELVIS_COORDINATES)}")
     R = Rotation.from_matrix(R_YUP_ZUP.T) * Rotation.from_euler("ZXY", c[:, :3])
     quat = R.as_quat()
-    flips = np.sign((quat[1:] * quat[:-1]).sum(1))
-    quat[1:] *= np.cumprod(np.where(flips == 0, 1.0, flips))[:, None]
-    return np.hstack([to_z_up(c[:, 3:]), quat])
+    return np.hstack([to_z_up(c[:, 3:]), _same_sign(quat)])
 
 
 def opensim_pelvis_jacobian(coordinates: Array) -> Array:
@@ -297,3 +300,44 @@ def opensim_pelvis_forces(wrench: Array, coordinates: Array) -> Array:
     """
     # equal power for every motion: F . u = wrench . J u, hence F = J^T wrench
     return np.einsum("tij,ti->tj", opensim_pelvis_jacobian(coordinates), np.asarray(wrench, float))
+
+
+# --- SMPL -----------------------------------------------------------------------------------------------------------
+
+R_BODY_SMPL = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # x_body = R_BODY_SMPL @ x_smpl
+
+
+def q_from_smpl(poses: ArrayLike, trans: ArrayLike, root_at: ArrayLike, *, up: str = "z") -> Array:
+    """q (T, 7 + 4 (J - 1)) of a skeleton of balls from an SMPL model's own parameters.
+
+    Args:
+        poses: (T, J, 3) rotation vectors [rad], the root's first, model axes.
+        trans: (T, 3) [m] the model's translation.
+        root_at: (3,) [m] the root's place in the model at rest (``Skin.root_at``).
+        up: the world's upward axis: "z" as in AMASS; "y" as in the model's own frame, whose z and x then become our -y
+            and x.
+
+    Returns:
+        Pelvis position, quaternions xyzw, which keep their sign from frame to frame.
+    """
+    from scipy.spatial.transform import Rotation
+
+    poses, trans = np.asarray(poses, float), np.asarray(trans, float)
+    if poses.ndim != 3 or poses.shape[2] != 3 or trans.shape != (len(poses), 3):
+        raise InputError(f"poses have shape {poses.shape}, trans {trans.shape}; (T, J, 3) and (T, 3) are needed")
+    if up not in ("y", "z"):
+        raise InputError(f"up={up!r}; possible: 'z' (AMASS), 'y' (the model's own frame)")
+    T, J = poses.shape[:2]
+    position = trans + np.asarray(root_at, float)
+    R_root = Rotation.from_rotvec(poses[:, 0]) * Rotation.from_matrix(R_BODY_SMPL.T)
+    if up == "y":
+        position, R_root = to_z_up(position), Rotation.from_matrix(R_YUP_ZUP.T) * R_root
+    balls = Rotation.from_rotvec((poses[:, 1:] @ R_BODY_SMPL.T).reshape(-1, 3)).as_quat().reshape(T, J - 1, 4)
+    quats = np.concatenate([R_root.as_quat()[:, None], balls], 1)
+    return np.hstack([position, _same_sign(quats).reshape(T, 4 * J)])
+
+
+def _same_sign(quats: Array) -> Array:
+    """Quaternions (T, ..., 4) of which each is nearer to the one before than its negative is."""
+    flips = np.where((quats[1:] * quats[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
+    return np.concatenate([quats[:1], quats[1:] * np.cumprod(flips, 0)])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.errors import InputError, UnknownNameError
 from physpose.types import Array, Assumption
@@ -105,6 +106,18 @@ class ScaleGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Skin:
+    """The body's surface, which follows its bodies by linear blend skinning; see ``physpose.skeleton.skin``."""
+
+    vertices: Array  # (V, 3) [m], in the root body's frame with all other joints at zero
+    faces: NDArray[np.int64]  # (F, 3), outward
+    bodies: NDArray[np.int64]  # (V, 4) index of the bodies that each vertex follows
+    weights: Array  # (V, 4), rows sum to one
+    betas: Array  # (n,) shape parameters of the body model that it comes from
+    root_at: Array  # (3,) [m], the root's origin in that model's own frame
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """Who: all four are known once a skeleton is loaded (see ``Skeleton.assumptions`` for where from)."""
 
@@ -127,6 +140,7 @@ class Skeleton:
     neutral: Array  # (nq,) standing upright on the floor z = 0, facing +x
     assumptions: tuple[Assumption, ...] = ()
     warnings: tuple[str, ...] = ()
+    skin: Skin | None = None  # for pictures; what moves and weighs are the bodies
 
     @cached_property
     def body_names(self) -> tuple[str, ...]:

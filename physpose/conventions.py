@@ -337,6 +337,19 @@ def q_from_smpl(poses: ArrayLike, trans: ArrayLike, root_at: ArrayLike, *, up: s
     return np.hstack([position, _same_sign(quats).reshape(T, 4 * J)])
 
 
+def rotation_vectors(quats: ArrayLike) -> Array:
+    """Rotation vectors (T, 3) [rad] of quaternions xyzw (T, 4), in order of time, without jumps up to a full turn.
+
+    The first has at most half a turn.
+    """
+    quats = np.asarray(quats, float)
+    quats = _same_sign(np.where(quats[:1, 3:] < 0, -1.0, 1.0) * quats) if len(quats) else quats
+    n = np.linalg.norm(quats[:, :3], axis=1, keepdims=True)
+    # |w| = 2 atan2(|u|, w); beside zero w = 2 u
+    factor = np.where(n > 1e-12, 2 * np.arctan2(n, quats[:, 3:]) / np.maximum(n, 1e-12), 2.0)
+    return factor * quats[:, :3]
+
+
 def _same_sign(quats: Array) -> Array:
     """Quaternions (T, ..., 4) of which each is nearer to the one before than its negative is."""
     flips = np.where((quats[1:] * quats[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)

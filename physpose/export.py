@@ -71,7 +71,7 @@ def pelvis_coordinates(result: FitResult) -> Array:
 
 
 def write_motion(result: FitResult, path: Path) -> None:
-    """OpenSim's coordinates (.mot): degrees and metres, y up."""
+    """OpenSim's coordinates (.mot): degrees and metres, y up. A ball joint's three are its rotation vector's."""
     pelvis, pelvis_names = _pelvis(result)
     own = list(result.coordinate_results())
     columns = [np.rad2deg(c.q) if c.unit == "rad" else c.q for c in own]
@@ -82,7 +82,10 @@ def write_motion(result: FitResult, path: Path) -> None:
 
 
 def write_torques(result: FitResult, path: Path) -> None:
-    """Generalized forces (.sto) as OpenSim's inverse dynamics names them, N.m and N; the first six: root residual."""
+    """Generalized forces (.sto) as OpenSim's inverse dynamics names them, N.m and N; the first six: root residual.
+
+    A ball joint's three are the torque's components in its body's frame.
+    """
     pelvis, pelvis_names = _pelvis(result)
     own = list(result.coordinate_results())
     columns = [c.tau for c in own]

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from physpose.result import coordinate_columns
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -59,10 +57,9 @@ def _subject(result: FitResult) -> dict[str, Any] | None:
 def _coordinates(result: FitResult) -> dict[str, dict[str, Any]]:
     """Range and peak |generalized force| of every coordinate after the free-flyer."""
     table = {}
-    for c, i_q, i_v in coordinate_columns(result.skeleton):
-        unit, force = ("rad", "N.m") if c.kind == "hinge" else ("m", "N")
-        peak = _number(np.max(np.abs(result.tau[:, i_v])))
-        table[c.name] = {"unit": unit, "range": _range(result.q[:, i_q]), "force_unit": force, "peak_force": peak}
+    for c in result.coordinate_results():
+        peak = _number(np.max(np.abs(c.tau)))
+        table[c.name] = {"unit": c.unit, "range": _range(c.q), "force_unit": c.tau_unit, "peak_force": peak}
     return table
 
 

@@ -1,7 +1,7 @@
 """A made-up body in the format of SMPL's files: arrays of the same names and shapes, none of anybody's data.
 
-A person in T-pose of capsules, taken together on a grid of voxels into one closed and smoothed surface; fingers, jaw and
-eyes are ellipsoids apart. The model's own axes: y up, z forward, x to the left.
+A person in T-pose of capsules, taken together on a grid of voxels into one closed and smoothed surface; fingers, jaw
+and eyes are ellipsoids apart. The model's own axes: y up, z forward, x to the left.
 """
 
 from __future__ import annotations

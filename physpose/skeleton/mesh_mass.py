@@ -146,7 +146,8 @@ def _loops(edges: Faces) -> list[list[int]]:
 
 def _caps(vertices: Array, loops: Sequence[list[int]]) -> tuple[Array, Faces]:
     """The vertices with the loops' centroids added, and fans that close the loops of a part of the mesh."""
-    centres, fans = [], []
+    centres: list[Array] = []
+    fans: list[Faces] = []
     for loop in loops:
         ahead = np.roll(loop, -1)
         centre = len(vertices) + len(centres)

@@ -18,7 +18,7 @@ def rest_origins(skeleton: Skeleton) -> Array:
 
 
 def pose_skin(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
-    """Vertices (T, V, 3) [m], world, of ``skeleton.skin`` on bodies at ``positions`` (T, n, 3), ``rotations`` (T, n, 3, 3).
+    """Vertices (T, V, 3) [m], world, of ``skeleton.skin``; bodies at ``positions`` (T, n, 3), R (T, n, 3, 3).
 
     Linear blend skinning: v = sum_k w_k (R_k (v_0 - o_k) + p_k). The corrections that a body model adds for bent joints
     are left out.

@@ -1,5 +1,5 @@
-"""Skeletons from body models of the SMPL family: SMPL, SMPL-H, SMPL-X (Loper et al. 2015; Romero et al. 2017; Pavlakos et
-al. 2019), from the user's own licensed file.
+"""Skeletons from body models of the SMPL family, from the user's own licensed file: SMPL (Loper et al. 2015), SMPL-H
+(Romero et al. 2017), SMPL-X (Pavlakos et al. 2019).
 
 Bodies carry the model's joint names (``left_knee`` is the shank, which turns about the left knee), in its order; each
 joint is a ball, the pelvis is free. Body frames are turned to this package's axes, x forward, y up, z to the right, so
@@ -8,6 +8,7 @@ that rotation vectors (x, y, z)_model become (z, y, -x); see ``physpose.conventi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,11 +53,11 @@ class _Rest(NamedTuple):
 
 
 def load_smpl(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     family: str | None = None,
     betas: ArrayLike | None = None,
-    kid_template: str | Path | None = None,
+    kid_template: str | os.PathLike[str] | None = None,
     age: float | None = None,
     sex: str | None = None,
     height: float | None = None,
@@ -114,7 +115,7 @@ def _smplx_package() -> Any:
 
 
 def _rest(
-    file: SmplFile, betas: ArrayLike | None, kid_template: str | Path | None, height: float | None
+    file: SmplFile, betas: ArrayLike | None, kid_template: str | os.PathLike[str] | None, height: float | None
 ) -> _Rest:
     directions = file.shapedirs
     if kid_template is not None:
@@ -127,7 +128,7 @@ def _rest(
     shape = _betas_of_height(file, height) if height is not None else _checked_betas(betas, directions, kid_template)
     vertices = _shaped(file.v_template, directions, shape)
     free = shape if kid_template is None else shape[:-1]
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if np.abs(free).max(initial=0) > UNUSUAL:
         warnings = (f"the body's shape is unusual: betas up to {np.abs(free).max():.1f} standard deviations",)
     return _Rest(shape, vertices, _joints(file, vertices), warnings)
@@ -162,7 +163,7 @@ def _checked_betas(betas: ArrayLike | None, directions: Array, kid_template: obj
     return np.concatenate([shape[:-1], np.zeros(n - len(shape)), shape[-1:]])
 
 
-def _kid_template(path: str | Path, n_vertices: int) -> Array:
+def _kid_template(path: str | os.PathLike[str], n_vertices: int) -> Array:
     try:
         infant = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -191,8 +192,8 @@ def _betas_of_height(file: SmplFile, height: float) -> Array:
         low, high = (np.ptp(file.v_template[:, 1] + directions @ (b * betas / np.linalg.norm(betas))) for b in (-5, 5))
         low, high = min(low, high), max(low, high)
         raise SubjectError(
-            f"height {height:g} m is beyond this model's shapes ({low:.2f} to {high:.2f} m within 5 standard deviations);"
-            " for a child give kid_template= and betas="
+            f"height {height:g} m is beyond this model's shapes ({low:.2f} to {high:.2f} m within 5 standard "
+            "deviations); for a child give kid_template= and betas="
         )
     return betas
 
@@ -330,7 +331,7 @@ def _assumptions(
             value=f"closed pieces of the surface, densities times {factor:.3f}",
             source=DENSITY_SOURCE,
         ),
-        Assumption(what="joint limits", value="none", source="the model's joints are balls; their ranges are not known"),
+        Assumption(what="joint limits", value="none", source="the model's joints are balls of unknown range"),
     )
 
 

@@ -7,6 +7,7 @@ no code of its own can run.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 import zlib
@@ -54,7 +55,7 @@ class SmplFile:
     faces: NDArray[np.int64]  # (F, 3)
 
 
-def read_smpl_file(path: str | Path, *, family: str | None = None, allow_pickle: bool = False) -> SmplFile:
+def read_smpl_file(path: str | os.PathLike[str], *, family: str | None = None, allow_pickle: bool = False) -> SmplFile:
     """Read and check a model file.
 
     Args:
@@ -83,7 +84,7 @@ def read_smpl_file(path: str | Path, *, family: str | None = None, allow_pickle:
     return _checked(path, arrays, family)
 
 
-def is_smpl_file(path: str | Path) -> bool:
+def is_smpl_file(path: str | os.PathLike[str]) -> bool:
     """Does the name look like a body model's (.npz, .pkl)?"""
     return Path(path).suffix.lower() in (".npz", ".pkl")
 

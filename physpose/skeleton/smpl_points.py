@@ -40,7 +40,8 @@ def smpl_keypoint_sets(skeleton: Skeleton, smplx: Any) -> dict[str, KeypointSet]
 
 
 def _landmarks(skeleton: Skeleton, smplx: Any) -> dict[str, tuple[Point, float]]:
-    assert skeleton.skin is not None and skeleton.subject is not None
+    assert skeleton.skin is not None
+    assert skeleton.subject is not None
     shipped, height = read_shipped("human")["landmarks"], skeleton.subject.height
 
     def sigma(name: str) -> float:

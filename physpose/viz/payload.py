@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from physpose.result import FitResult
+from physpose.skeleton.names import side
 from physpose.types import Array, Contacts, Energy
 from physpose.viz.series import Plot, Section, body_weight, sections
-from physpose.viz.shapes import bones, joints, segment_shapes, side
+from physpose.viz.shapes import bones, joints, segment_shapes
 
 MOST_FRAMES = 3600  # of a report; longer results are thinned out for it, and it says so
 

@@ -17,6 +17,7 @@ import physpose
 from physpose.errors import PhysposeError
 from physpose.io.tables import replace_file
 from physpose.result import FitResult
+from physpose.skeleton.names import side, without_side
 from physpose.viz.payload import payload, thinned
 from physpose.viz.series import headline, sections
 
@@ -211,11 +212,11 @@ def _lengths(result: FitResult) -> str:
     """Segment lengths (to the next joint centre) and masses; the right side stands for both."""
     rows = ""
     for body in result.skeleton.bodies:
-        if body.name.endswith("_l"):
+        if side(body.name) == "l":
             continue
         children = [b.joint.translation for b in result.skeleton.bodies if b.parent == body.name]
         length = max((float(np.linalg.norm(c)) for c in children), default=0.0)
-        name = body.name.removesuffix("_r").replace("_", " ")
+        name = without_side(body.name).replace("_", " ")
         shown = f"{100 * length:.1f} cm" if length > 0.02 else "\u2013"
         rows += f"<tr><th scope=row>{escape(name)}</th><td>{shown}</td><td>{body.mass:.2f} kg</td></tr>"
     head = "<thead><tr><th>Segment</th><th>To its farthest joint</th><th>Mass (each side)</th></tr></thead>"

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from physpose.result import FitResult
 
-MAIN_COORDINATES = ("lumbar_extension", "hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex")
+MAIN_COORDINATES = (
+    "lumbar_extension", "hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex",
+    "spine1_z", "hip_z", "knee_z", "ankle_z", "elbow_y",  # of SMPL's balls
+)  # fmt: skip
 
 
 def summarize(result: FitResult, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
@@ -139,7 +142,8 @@ def _joints_table(coordinates: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _main(coordinates: Mapping[str, Any]) -> list[str]:
     """The main joints' coordinates; all of them for a body that has none of those names."""
-    main = [n for base in MAIN_COORDINATES for n in (base, f"{base}_r", f"{base}_l") if n in coordinates]
+    sided = ("{}", "{}_r", "{}_l", "right_{}", "left_{}")
+    main = [n for base in MAIN_COORDINATES for n in (s.format(base) for s in sided) if n in coordinates]
     return main or list(coordinates)
 
 

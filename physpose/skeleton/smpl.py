@@ -8,7 +8,6 @@ that rotation vectors (x, y, z)_model become (z, y, -x); see ``physpose.conventi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from physpose.errors import InputError, MissingPackageError, SubjectError
 from physpose.skeleton.growth import age_of_height
 from physpose.skeleton.mesh_mass import cut, is_solid, mass_properties, pseudo_inertias
 from physpose.skeleton.model import Body, Joint, Skeleton, Skin, Subject
-from physpose.skeleton.smpl_file import TITLES, Family, SmplFile, read_smpl_file
+from physpose.skeleton.smpl_file import TITLES, Family, FilePath, SmplFile, read_smpl_file
 from physpose.skeleton.smpl_points import contact_points, smpl_keypoint_sets
 from physpose.skeleton.subject import ADULT_AGE, SEX_NAMES, check_numbers, check_sex
 from physpose.types import Array, Assumption
@@ -53,11 +52,11 @@ class _Rest(NamedTuple):
 
 
 def load_smpl(
-    path: str | os.PathLike[str],
+    path: FilePath,
     *,
     family: str | None = None,
     betas: ArrayLike | None = None,
-    kid_template: str | os.PathLike[str] | None = None,
+    kid_template: FilePath | None = None,
     age: float | None = None,
     sex: str | None = None,
     height: float | None = None,
@@ -114,9 +113,7 @@ def _smplx_package() -> Any:
 # --- shape ----------------------------------------------------------------------------------------------------------
 
 
-def _rest(
-    file: SmplFile, betas: ArrayLike | None, kid_template: str | os.PathLike[str] | None, height: float | None
-) -> _Rest:
+def _rest(file: SmplFile, betas: ArrayLike | None, kid_template: FilePath | None, height: float | None) -> _Rest:
     directions = file.shapedirs
     if kid_template is not None:
         infant = _kid_template(kid_template, len(file.v_template))
@@ -163,7 +160,7 @@ def _checked_betas(betas: ArrayLike | None, directions: Array, kid_template: obj
     return np.concatenate([shape[:-1], np.zeros(n - len(shape)), shape[-1:]])
 
 
-def _kid_template(path: str | os.PathLike[str], n_vertices: int) -> Array:
+def _kid_template(path: FilePath, n_vertices: int) -> Array:
     try:
         infant = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from physpose.errors import InputError
 from physpose.types import Array
 
+FilePath = str | os.PathLike[str]
 Family = Literal["smpl", "smplh", "smplx"]
 FAMILIES: tuple[Family, ...] = ("smpl", "smplh", "smplx")
 JOINTS: dict[int, Family] = {24: "smpl", 52: "smplh", 55: "smplx"}
@@ -55,7 +56,7 @@ class SmplFile:
     faces: NDArray[np.int64]  # (F, 3)
 
 
-def read_smpl_file(path: str | os.PathLike[str], *, family: str | None = None, allow_pickle: bool = False) -> SmplFile:
+def read_smpl_file(path: FilePath, *, family: str | None = None, allow_pickle: bool = False) -> SmplFile:
     """Read and check a model file.
 
     Args:
@@ -84,7 +85,7 @@ def read_smpl_file(path: str | os.PathLike[str], *, family: str | None = None, a
     return _checked(path, arrays, family)
 
 
-def is_smpl_file(path: str | os.PathLike[str]) -> bool:
+def is_smpl_file(path: FilePath) -> bool:
     """Does the name look like a body model's (.npz, .pkl)?"""
     return Path(path).suffix.lower() in (".npz", ".pkl")
 

@@ -18,8 +18,8 @@ from physpose.types import Contacts, Energy, FitStatus
 STEP = 1.1  # [1/s] cycles
 SWING = {  # joint, axis of the model: mean, amplitude [rad], phase [turns]; the right side half a turn later
     ("left_hip", 0): (-0.15, 0.45, 0.0), ("left_knee", 0): (0.45, 0.4, 0.2), ("left_ankle", 0): (0.0, 0.2, 0.45),
-    ("left_shoulder", 2): (-1.2, 0.0, 0.0), ("left_shoulder", 1): (0.0, 0.35, 0.0), ("left_elbow", 1): (-0.6, 0.25, 0.0),
-    ("spine1", 1): (0.0, 0.08, 0.0), ("spine3", 1): (0.0, -0.12, 0.0),
+    ("left_shoulder", 2): (-1.2, 0.0, 0.0), ("left_shoulder", 1): (0.0, 0.35, 0.0),
+    ("left_elbow", 1): (-0.6, 0.25, 0.0), ("spine1", 1): (0.0, 0.08, 0.0), ("spine3", 1): (0.0, -0.12, 0.0),
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def amass_arrays(family: str = "smplh", T: int = 60, rate: float = 60.0) -> dict
             mirrored = -1.0 if side == "right" and axis > 0 else 1.0
             wave = mean + swing * np.sin(2 * np.pi * (STEP * time + phase + half))
             poses[:, joints.index(name.replace("left", side)), axis] = mirrored * wave
-    trans = np.stack([1.2 * time, 0 * time, 1.19 + 0.02 * np.cos(4 * np.pi * STEP * time)], 1)
+    trans = np.stack([1.2 * time, 0 * time, 1.16 + 0.02 * np.cos(4 * np.pi * STEP * time)], 1)
     return {
         "poses": poses.reshape(T, -1), "trans": trans, "betas": np.zeros(N_BETAS),
         "gender": np.array("neutral"), "mocap_framerate": np.array(rate),

@@ -104,13 +104,13 @@ def _checked(path: Path, archive: Any) -> AmassFile:
     if missing:
         raise InputError(f"{path}: no AMASS motion: it lacks {', '.join(missing)} (it has {', '.join(sorted(held))})")
     poses, trans = _finite(path, "poses", archive["poses"]), _finite(path, "trans", archive["trans"])
-    T = len(poses)
+    T = len(poses) if poses.ndim else 0
+    if T == 0 or trans.shape != (T, 3):
+        raise InputError(f"{path}: poses of {T} frames, trans of shape {trans.shape}; ({T}, 3) is needed, T > 0")
     poses = poses.reshape(T, -1)
     if poses.shape[1] % 3 or poses.shape[1] // 3 not in JOINTS:
         known = ", ".join(f"{3 * n} ({TITLES[f]})" for n, f in JOINTS.items())
         raise InputError(f"{path}: {poses.shape[1]} pose parameters a frame; possible: {known}")
-    if T == 0 or trans.shape != (T, 3):
-        raise InputError(f"{path}: poses of {T} frames, trans of shape {trans.shape}; ({T}, 3) is needed, T > 0")
     rate = _rate(path, archive, held)
     return AmassFile(
         path=path,

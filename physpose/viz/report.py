@@ -234,7 +234,8 @@ def _footer(result: FitResult) -> str:
         "positions.trc (markers), motion.csv, result.npz (all arrays), skeleton.xml (the scaled body, MuJoCo).</p>"
         "<p><b>Frames and units</b>: SI units; world z up, right-handed; momentum in world axes, angular about the "
         "centre of mass; potential energy is zero at z = 0. Angles here in degrees, in OpenSim's signs. "
-        f"{drawn}</p><p>Made with physpose {physpose.__version__}. Drawn with three.js and uPlot (both MIT licence).</p>"
+        f"{drawn}</p>"
+        f"<p>Made with physpose {physpose.__version__}. Drawn with three.js and uPlot (both MIT licence).</p>"
     )
 
 

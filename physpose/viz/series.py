@@ -81,11 +81,13 @@ MAIN = ("hip_", "knee_", "ankle_", "lumbar_", "arm_", "elbow_")  # shown at once
 
 def sections(result: FitResult) -> list[Section]:
     """All plots of a result, in the report's order."""
-    angles = "Right and left against time. Signs are OpenSim's."
+    angles = "Right and left against time."
     torques = "Net joint torque by inverse dynamics: what muscles, ligaments and contact inside the joint add up to."
     power = "Torque times angular velocity: positive where the joint gives energy to the body, negative where it takes."
     if any(b.joint.kind == "ball" for b in result.skeleton.bodies):
         angles, torques, power = (note + BALL_NOTE for note in (angles, torques, power))
+    else:
+        angles += " Signs are OpenSim's."
     return [
         Section(id="body", title="Whole body", note=BODY_NOTE, plots=tuple(_body_plots(result))),
         _joint_section(result, "angles", "Joint angles", angles),
@@ -110,6 +112,8 @@ def _pairs(result: FitResult) -> dict[str, list[CoordinateResult]]:
     groups: dict[str, list[CoordinateResult]] = {}
     for c in result.coordinate_results():
         groups.setdefault(without_side(c.name), []).append(c)
+    for coordinates in groups.values():
+        coordinates.sort(key=lambda c: side(c.name) != "r")
     known = [base for base in TITLES if base in groups]
     return {base: groups[base] for base in [*known, *(b for b in groups if b not in TITLES)]}
 

@@ -12,13 +12,14 @@ from physpose.skeleton.names import side
 from physpose.skeleton.skin import rest_origins
 from physpose.types import Array
 
-MOST_VERTICES = 30_000  # a third of a megabyte; SMPL has 6890, SMPL-X 10475
+MOST_VERTICES = 30_000  # two thirds of a megabyte; SMPL has 6890, SMPL-X 10475
 STEPS = 32767  # of a 16-bit number for the largest coordinate: 0.03 mm
+WEIGHT_STEPS = 65535
 SIDES = ("", "r", "l")  # order of the faces' groups
 
 
 def skin_payload(skeleton: Skeleton) -> dict[str, Any] | None:
-    """Vertices (16 bit), faces sorted by side, the bodies each vertex follows and how much (8 bit); None without."""
+    """Vertices (16 bit), faces sorted by side, the bodies each vertex follows and how much; None without."""
     skin = skeleton.skin
     if skin is None or len(skin.vertices) > MOST_VERTICES or len(skeleton.bodies) > 256:
         return None
@@ -30,7 +31,7 @@ def skin_payload(skeleton: Skeleton) -> dict[str, Any] | None:
         "faces": packed_as(faces, "u16"),
         "groups": counts,
         "bodies": packed_as(skin.bodies, "u8"),
-        "weights": packed_as(255 * skin.weights, "u8"),
+        "weights": packed_as(WEIGHT_STEPS * skin.weights, "u16"),
         "origins": packed_as(rest_origins(skeleton), "f32"),
     }
 

@@ -224,8 +224,12 @@ PP.scene = (() => {
     camera.updateProjectionMatrix();
     renderer.render(scene, camera);
   };
-  // How far the joints reach above and below one another at the most [m].
+  // How far the joints reach above and below one another at the most, or a surface at rest [m].
   const stature = () => {
+    if (D.skin) {
+      const y = D.skin.vertices.data.filter((_, k) => k % 3 === 1);
+      return Math.min(Math.max(D.skin.scale * (y.reduce((a, b) => Math.max(a, b)) - y.reduce((a, b) => Math.min(a, b))), 0.4), 2.2);
+    }
     let tallest = 0;
     for (let i = 0; i < D.positions.shape[0]; i++) {
       const z = Array.from({ length: n }, (_, b) => D.positions.data[3 * (i * n + b) + 2]).filter(isFinite);

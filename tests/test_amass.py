@@ -113,7 +113,9 @@ def test_joints_are_matched_by_name_between_models(folder, bodies):
     wide = amass_motion(save_amass(folder / "hands.npz", **hands), bodies["smplx"])
     assert any("jaw" in w for w in wide.warnings)
     finger = smpl_body.names("smplx").index(smpl_body.names("smplh")[30])
-    np.testing.assert_allclose(rotation_vectors(wide.q[:, 7 + 4 * (finger - 1) : 11 + 4 * (finger - 1)])[:, 2], -0.3)  # z is to the right
+    np.testing.assert_allclose(
+        rotation_vectors(wide.q[:, 7 + 4 * (finger - 1) : 11 + 4 * (finger - 1)])[:, 2], -0.3
+    )  # z is to the right
 
 
 def test_another_shape_is_told(folder, bodies):

@@ -224,26 +224,33 @@ def test_torque_momentum_and_energy_of_a_random_motion_match_pinocchio(bodies, f
 # --- masses of the whole body ---------------------------------------------------------------------------------------
 
 
-def surface_volume(vertices, faces) -> tuple[float, np.ndarray]:
-    """Volume and centre by the divergence theorem, tetrahedron by tetrahedron."""
-    a, b, c = vertices[faces].swapaxes(0, 1)
-    six = (a * np.cross(b, c)).sum(1)
-    return six.sum() / 6, (six[:, None] * (a + b + c) / 4).sum(0) / six.sum()
+def surface_moments(vertices, faces) -> np.ndarray:
+    """Pseudo-inertia (4, 4) about the origin by the divergence theorem, tetrahedron by tetrahedron."""
+    corners = np.concatenate([np.zeros((len(faces), 1, 3)), vertices[faces]], 1)
+    corners = np.concatenate([corners, np.ones((*corners.shape[:2], 1))], -1)
+    volume = np.linalg.det(vertices[faces]) / 6
+    total = corners.sum(1)
+    # int x x^T over a tetrahedron = V / 20 (sum_i x_i x_i^T + (sum_i x_i)(sum_i x_i)^T)
+    products = np.einsum("fki,fkj->fij", corners, corners) + np.einsum("fi,fj->fij", total, total)
+    return np.einsum("f,fij->ij", volume / 20, products)
 
 
 @families
-def test_segments_add_up_to_the_volume_of_the_whole_surface(bodies, family):
+def test_segments_add_up_to_the_whole_surface(bodies, family):
+    """At unit density: volume, centre and inertia, with the bodies where the chain puts them."""
     skeleton = bodies[family]
     arrays, betas = smpl_body.arrays(family), skeleton.skin.betas
     rest = arrays["v_template"] + arrays["shapedirs"][..., : len(betas)] @ betas
-    whole, centre = surface_volume(rest, arrays["f"].astype(int))
-    volume = np.array([b.mass / segment_density(b.name) for b in skeleton.bodies])
-    np.testing.assert_allclose(volume.sum(), whole, rtol=1e-9)
-    at = KinematicChain(skeleton).fk(
-        torch.as_tensor(q_from_smpl(np.zeros((1, len(volume), 3)), [[0.0, 0, 0]], skeleton.skin.root_at))
-    )
-    coms = at.p[0].numpy() + np.einsum("nij,nj->ni", at.R[0].numpy(), [b.com for b in skeleton.bodies])
-    np.testing.assert_allclose(volume @ coms / volume.sum(), centre, atol=1e-9)
+    whole = surface_moments(rest, arrays["f"].astype(int))
+    still = q_from_smpl(np.zeros((1, len(skeleton.bodies), 3)), np.zeros((1, 3)), skeleton.skin.root_at)
+    frames = KinematicChain(skeleton).fk(torch.as_tensor(still[0]))
+    found = np.zeros((4, 4))
+    for body, R, p in zip(skeleton.bodies, frames.R.numpy(), frames.p.numpy(), strict=True):
+        volume, inertia = (x / segment_density(body.name) for x in (body.mass, R @ body.inertia @ R.T))
+        x = np.append(R @ body.com + p, 1.0)
+        found += volume * np.outer(x, x)
+        found[:3, :3] += np.trace(inertia) / 2 * np.eye(3) - inertia
+    np.testing.assert_allclose(found, whole, atol=1e-9 * abs(whole).max())
 
 
 def test_mass_follows_betas_and_what_is_given(files):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from physpose import dynamics as dynamics
     from physpose.chain import KinematicChain as KinematicChain
     from physpose.errors import PhysposeError as PhysposeError
+    from physpose.inverse import inverse_dynamics as inverse_dynamics
     from physpose.pipeline import fit as fit
     from physpose.result import FitResult as FitResult
     from physpose.skeleton import load_skeleton as load_skeleton
@@ -23,6 +24,7 @@ _HOME = {
     "KinematicChain": "physpose.chain",
     "PhysposeError": "physpose.errors",
     "fit": "physpose.pipeline",
+    "inverse_dynamics": "physpose.inverse",
     "load_skeleton": "physpose.skeleton",
 }
 _SUBPACKAGES = ("dynamics",)

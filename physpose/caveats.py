@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from physpose.errors import InputError
-from physpose.estimation.problem import CameraPrior
+from physpose.estimation.video_problem import CameraPrior
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
 

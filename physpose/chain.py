@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from physpose.errors import InputError, UnknownNameError
-from physpose.skeleton.model import Point, Skeleton
+from physpose.expansion import Expanded, Expansion
+from physpose.skeleton.model import Joint, Point, Skeleton
 from physpose.skeleton.validate import check_tree
-from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log
+from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log, skew
+
+if TYPE_CHECKING:
+    from physpose.projection import Projection, ProjectionSettings
 
 
 class Frames(NamedTuple):
@@ -21,6 +25,7 @@ class Frames(NamedTuple):
     p: Tensor  # (*b, n_bodies, 3) [m], body origins
     axes: Tensor  # (*b, nv, 3): of each velocity coordinate, in the world
     origins: Tensor  # (*b, nv, 3) [m]: a point on each of these axes
+    expanded: Expanded | None = None  # of a skeleton with a coordinate map; the nv above are then the joints' own
 
 
 class Points(NamedTuple):
@@ -45,6 +50,7 @@ class KinematicChain(nn.Module):
         self.nq, self.nv = skeleton.nq, skeleton.nv
         self.body_names, self.coordinate_names = skeleton.body_names, skeleton.coordinate_names
         self._joints = _joint_table(skeleton)
+        self._manifold = _manifold_table(skeleton.joints)
         self.log_scales = nn.Parameter(torch.zeros(len(skeleton.scale_groups), dtype=dtype), requires_grad=False)
         self._buffer("axis", _axes(skeleton), dtype)
         self._buffer("translation", np.array([b.joint.translation for b in skeleton.bodies]), dtype)
@@ -52,6 +58,10 @@ class KinematicChain(nn.Module):
         self._buffer("limits", np.array([c.range for c in skeleton.coordinates]).reshape(-1, 2), dtype)
         self.register_buffer("scale_index", torch.as_tensor(skeleton.scale_index), persistent=False)
         self.register_buffer("supports", torch.as_tensor(_supports(skeleton)), persistent=False)
+        self.expansion = Expansion(skeleton, dtype) if skeleton.coordinate_map is not None else None
+        self._expanded = KinematicChain(skeleton.expanded, dtype) if self.expansion is not None else None
+        if self._expanded is not None:
+            self._expanded.log_scales = self.log_scales  # one body, one size
 
     axis: Tensor  # (nv, 3) of each velocity coordinate in its own frame
     translation: Tensor  # (n_bodies, 3) joint origin in the parent
@@ -62,6 +72,11 @@ class KinematicChain(nn.Module):
 
     def _buffer(self, name: str, value: np.ndarray, dtype: torch.dtype) -> None:
         self.register_buffer(name, torch.as_tensor(value, dtype=dtype), persistent=False)
+
+    @property
+    def expanded(self) -> KinematicChain:
+        """The chain of the joints' own coordinates, z = phi(s); itself without a coordinate map."""
+        return self if self._expanded is None else self._expanded
 
     # --- kinematics -------------------------------------------------------------------------------------------------
 
@@ -75,6 +90,8 @@ class KinematicChain(nn.Module):
         """Forward kinematics: poses (*b, n_bodies, ...) of the bodies for q (*b, nq)."""
         self._check(q)
         scales = self.axis_scales(log_scales)
+        expanded = None if self.expansion is None else self.expansion(q, scales)
+        q = q if expanded is None else expanded.q
         R: list[Tensor] = []
         p: list[Tensor] = []
         axes: list[Tensor] = []
@@ -100,7 +117,7 @@ class KinematicChain(nn.Module):
                     p_i = p_i + axes[-1] * angle[..., None]
             R.append(R_i)
             p.append(p_i)
-        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2), torch.stack(origins, -2))
+        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2), torch.stack(origins, -2), expanded)
 
     def _joint_origin(
         self, i: int, parent: int, R: list[Tensor], p: list[Tensor], scales: Tensor, q: Tensor
@@ -135,12 +152,16 @@ class KinematicChain(nn.Module):
 
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
-        arm = located[..., :, None, :] - frames.origins[..., None, :, :]
-        axes = frames.axes[..., None, :, :].expand_as(arm)
-        # hinge: dp/dq = axis x (p - origin); slide and the pelvis' linear velocity: dp/dq = axis
-        columns = torch.where(self._v_linear[:, None], axes, torch.linalg.cross(axes, arm))
-        columns = columns * self.supports[points.body][..., None]
-        return columns.transpose(-1, -2)
+        # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
+        linear = self._v_linear[:, None]
+        turn = torch.where(linear, 0.0, frames.axes)
+        shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
+        if self.expansion is not None and frames.expanded is not None:
+            gain = frames.expanded.gain[..., None]
+            turn, shift = gain * turn, gain * shift
+        columns = skew(located) @ -turn.mT[..., None, :, :] + shift.mT[..., None, :, :]
+        columns = columns * self.supports[points.body][:, None]
+        return columns if self.expansion is None else columns @ self.expansion.gather
 
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
         """d(keypoints)/d(v) (*b, K, 3, nv), world axes."""
@@ -151,6 +172,7 @@ class KinematicChain(nn.Module):
         """d(world position)/d(log_scales) (*b, K, 3, n_groups) of body points."""
         scales, n = self.axis_scales(log_scales), self.log_scales.shape[0]
         onehot = torch.nn.functional.one_hot(self.scale_index % (n + 1), n + 1)[..., :n].to(frames.R)  # (nb, 3, n)
+        d_slide = self._slide_scale_jacobian(frames, scales, onehot)
         d_origin: list[Tensor] = []
         for i, joint in enumerate(self._joints):
             if joint.parent < 0:
@@ -159,16 +181,29 @@ class KinematicChain(nn.Module):
             offset = self.translation[i] * scales[..., joint.parent, :]
             local = offset[..., None] * onehot[joint.parent]
             d_origin.append(d_origin[joint.parent] + frames.R[..., joint.parent, :, :] @ local)
+            d_origin[i] = d_origin[i] + sum(d_slide.get(joint.v + k, 0) for k in range(joint.nv))
         offset = points.offset * scales[..., points.body, :]
         local = offset[..., None] * onehot[points.body]
         return torch.stack(d_origin, -3)[..., points.body, :, :] + frames.R[..., points.body, :, :] @ local
+
+    def _slide_scale_jacobian(self, frames: Frames, scales: Tensor, onehot: Tensor) -> dict[int, Tensor]:
+        """By column of the expanded v: d(displacement)/d(log_scales) (*b, 3, n_groups) of slides that are lengths."""
+        if self.expansion is None or frames.expanded is None or not len(self.expansion.slide_rows):
+            return {}
+        x, parent = self.expansion, self.expansion.slide_parent
+        weights = scales[..., parent, :] * x.slide_weight
+        # z = f(s) sum_k w_k S_k, so dz/d(log S_k) = z w_k S_k / (sum of them)
+        z = frames.expanded.q[..., x.slide_q]
+        dz = z[..., None] * ((weights / weights.sum(-1, keepdim=True))[..., None, :] @ onehot[parent]).squeeze(-2)
+        columns = frames.axes[..., x.slide_v, :][..., None] * dz[..., None, :]
+        return dict(zip(x.slide_v.tolist(), columns.unbind(-3), strict=True))
 
     # --- the manifold -----------------------------------------------------------------------------------------------
 
     def integrate(self, q: Tensor, dv: Tensor) -> Tensor:
         """q + dv on the manifold: (*b, nq), (*b, nv) -> (*b, nq). dv = v dt."""
         parts = []
-        for j in self._joints:
+        for j in self._manifold:
             x, d = q[..., j.q : j.q + j.nq], dv[..., j.v : j.v + j.nv]
             if j.kind == "free":
                 p, quat = se3_exp(d)
@@ -183,7 +218,7 @@ class KinematicChain(nn.Module):
     def difference(self, q0: Tensor, q1: Tensor) -> Tensor:
         """The dv (*b, nv) with integrate(q0, dv) = q1; a velocity once divided by the time between."""
         parts = []
-        for j in self._joints:
+        for j in self._manifold:
             x0, x1 = q0[..., j.q : j.q + j.nq], q1[..., j.q : j.q + j.nq]
             if j.kind == "free":
                 inverse = quat_conj(x0[..., 3:])
@@ -195,12 +230,51 @@ class KinematicChain(nn.Module):
                 parts.append(x1 - x0)
         return torch.cat(parts, -1)
 
+    # --- the nearest pose -------------------------------------------------------------------------------------------
+
+    def project(
+        self,
+        keypoints: Tensor,
+        keypoint_set: str = "blazepose33",
+        *,
+        weights: Tensor | None = None,
+        q0: Tensor | None = None,
+        log_scales: Tensor | None = None,
+        settings: ProjectionSettings | None = None,
+    ) -> Projection:
+        """The skeleton's nearest pose to any 3D keypoints, differentiable by them, their weights and the bone scales.
+
+        Args:
+            keypoints: (*b, K, 3) [m], world, z up; NaN where missing.
+            keypoint_set: what they are; a name in ``skeleton.keypoint_sets``.
+            weights: (*b, K) or (K,), for instance a detector's confidences, on top of the set's own spread; 0: missing.
+            q0: (*b, nq) or (nq,) first guess; None: the neutral posture laid on the trunk's keypoints, and other
+                postures where that ends far off.
+            log_scales: (*b, n_groups) or (n_groups,) of the bones; None: the module's.
+            settings: softness of the limits, posture prior, tolerance.
+
+        Returns:
+            q, the distance from each keypoint to the body's, which samples converged. q's gradient takes ``q0`` as
+            constant; second derivatives are not available.
+
+        Raises:
+            UnknownNameError, InputError: unknown keypoint set; shapes or dtypes that do not fit, negative weights.
+        """
+        from physpose.projection import project  # here, since that module builds on this one
+
+        return project(
+            self, keypoints, keypoint_set, weights=weights, q0=q0, log_scales=log_scales, settings=settings
+        )  # fmt: skip
+
     # --- limits -----------------------------------------------------------------------------------------------------
 
-    def limit_residual(self, q: Tensor) -> Tensor:
-        """How far each coordinate lies outside its soft range (*b, n_coordinates) [rad; m]; zero inside."""
+    def limit_residual(self, q: Tensor, margin: float = 0.0) -> Tensor:
+        """How far each coordinate lies outside its soft range (*b, n_coordinates) [rad; m]; zero inside.
+
+        A ``margin`` [rad; m] narrows the range at both ends.
+        """
         x = q[..., self._coordinate_q]
-        return torch.relu(x - self.limits[:, 1]) - torch.relu(self.limits[:, 0] - x)
+        return torch.relu(x - self.limits[:, 1] + margin) - torch.relu(self.limits[:, 0] + margin - x)
 
     def coordinate_index(self, name: str) -> int:
         """Index of a coordinate in ``coordinate_names``."""
@@ -210,7 +284,7 @@ class KinematicChain(nn.Module):
 
     @property
     def _coordinate_q(self) -> list[int]:
-        return [j.q + k for j in self._joints for k in range(len(j.axis_kinds))]
+        return [j.q + k for j in self._manifold if j.kind == "chain" for k in range(j.nq)]
 
     @property
     def _v_linear(self) -> Tensor:
@@ -224,16 +298,33 @@ class KinematicChain(nn.Module):
             raise InputError(f"q is {q.dtype}, the chain {self.axis.dtype}; convert one: chain.to(q.dtype)")
 
 
-class _Joint(NamedTuple):
-    parent: int
+class _Columns(NamedTuple):
     kind: str
     q: int  # first index in q
     v: int  # first index in v
     nq: int
     nv: int
+
+
+class _Joint(NamedTuple):
+    parent: int
+    kind: str
+    q: int  # first index in the expanded q
+    v: int  # first index in the expanded v
+    nq: int
+    nv: int
     axis_kinds: tuple[str, ...]  # "hinge" | "slide" of a chain joint's coordinates
     linear: tuple[bool, ...]  # of each velocity coordinate
     rotated: bool  # is the joint frame turned against the parent's
+
+
+def _manifold_table(joints: tuple[Joint, ...]) -> tuple[_Columns, ...]:
+    """Where each joint lies in q and v."""
+    table, q, v = [], 0, 0
+    for j in joints:
+        table.append(_Columns(j.kind, q, v, j.nq, j.nv))
+        q, v = q + j.nq, v + j.nv
+    return tuple(table)
 
 
 def _joint_table(skeleton: Skeleton) -> tuple[_Joint, ...]:
@@ -261,7 +352,7 @@ def _axes(skeleton: Skeleton) -> np.ndarray:
 def _supports(skeleton: Skeleton) -> np.ndarray:
     """(n_bodies, nv) bool: does velocity coordinate j move body i."""
     table = _joint_table(skeleton)
-    supports = np.zeros((len(table), skeleton.nv), bool)
+    supports = np.zeros((len(table), sum(j.nv for j in table)), bool)
     for i, joint in enumerate(table):
         if joint.parent >= 0:
             supports[i] = supports[joint.parent]

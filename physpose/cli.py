@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | skeletons | demo``, with the words of the Python arguments."""
+"""The command line: ``physpose fit | id | skeletons | demo``, with the words of the Python arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +19,7 @@ from physpose.errors import InputError, PhysposeError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from physpose.progress import Progress
     from physpose.result import FitResult
 
 EXIT_OK, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 2, 130, 143
@@ -28,6 +29,7 @@ EPILOG = """examples:
   physpose demo
   physpose fit clip.mp4 --height 1.75 --mass 70
   physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
+  physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
   physpose skeletons child --age 8
 
 exit codes: 0 done, 2 input or output that cannot be used, 130 interrupted, 143 terminated"""
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"physpose {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
+    _add_id(commands)
     _add_skeletons(commands)
     _add_demo(commands)
     return parser
@@ -73,6 +76,25 @@ def _add_fit(commands: Any) -> None:
     )
     _add_output(fit)
     fit.set_defaults(run=_fit)
+
+
+def _add_id(commands: Any) -> None:
+    help_text = "inverse dynamics: joint torques of a known motion, with measured forces"
+    inverse = commands.add_parser("id", help=help_text, description=help_text)
+    inverse.add_argument("motion", metavar="MOTION", help="coordinates over time: .mot, .sto, .bvh or .npz")
+    inverse.add_argument("--skeleton", default="adult", help="name or file of a skeleton, e.g. .osim (default: adult)")
+    _add_subject(inverse)
+    inverse.add_argument("--forces", metavar="FILE", help="measured forces: .mot, .sto, .c3d, or external loads .xml")
+    inverse.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff of the motion's zero-lag filter")
+    inverse.add_argument("--force-lowpass", metavar="HZ|same", help="cutoff of the forces' filter (default: none)")
+    inverse.add_argument(
+        "--body", action="append", default=[], metavar="FORCE=BODY", help="on which body a force acts (default: found)"
+    )
+    inverse.add_argument("--degrees", action=argparse.BooleanOptionalAction, help="unit of angles, against the header")
+    inverse.add_argument("--gravity", type=float, nargs=3, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up")
+    inverse.add_argument("--like-opensim", action="store_true", help="with OpenSim's own deviation from exact torques")
+    _add_output(inverse, default="MOTION's name + _physpose")
+    inverse.set_defaults(run=_id)
 
 
 def _add_subject(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +184,34 @@ def _fit(args: argparse.Namespace) -> None:
     _fit_and_report(args.source, out, as_json=args.json, **asked)
 
 
+def _id(args: argparse.Namespace) -> None:
+    from physpose import inverse_dynamics
+
+    out = args.out or Path(f"{Path(args.motion).resolve().stem}_physpose")
+    same = ("skeleton", "age", "sex", "height", "mass", "forces", "lowpass", "degrees", "like_opensim")
+    asked = {k: getattr(args, k) for k in same}
+    asked |= {"force_lowpass": _cutoff(args.force_lowpass), "bodies": _pairs(args.body)}
+    asked |= {"gravity": args.gravity and tuple(args.gravity)}
+    _report(lambda: inverse_dynamics(args.motion, **asked), out, as_json=args.json)
+
+
+def _cutoff(text: str | None) -> float | str | None:
+    if text is None or text == "same":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--force-lowpass {text!r}: a number [Hz] or 'same' is needed") from None
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """ "FORCE=BODY" as force -> body."""
+    for text in texts:
+        if "=" not in text:
+            raise InputError(f"--body {text!r}: FORCE=BODY is needed, e.g. 'plate 1=calcn_r'")
+    return {force: body for force, _, body in (text.partition("=") for text in texts)}
+
+
 def _demo(args: argparse.Namespace) -> None:
     from physpose.demo import CREDIT, demo_clip
 
@@ -173,28 +223,28 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _fit_and_report(source: str, out: Path, *, as_json: bool, **asked: Any) -> None:
-    """Fit, save, and print the summary."""
+    from physpose import fit
+    from physpose.progress import for_console
+
+    progress = for_console(_console())
+    _report(lambda: fit(source, progress=progress, **asked), out, as_json=as_json, progress=progress)
+
+
+def _report(compute: Callable[[], FitResult], out: Path, *, as_json: bool, progress: Progress | None = None) -> None:
+    """Compute, save, and print the summary."""
+    from physpose.progress import SILENT
     from physpose.summary import summarize
 
     _check_writable(out)
     with _stdout_is_stderr() if as_json else contextlib.nullcontext():
-        result, files = _fit_and_save(source, out, **asked)
+        result = compute()
+        with (progress or SILENT).stage("save"):
+            files = result.save(out)
     summary = summarize(result, files)
     if as_json:
         print(json.dumps(summary, indent=2, allow_nan=False))
     else:
         _print_result(summary, files)
-
-
-def _fit_and_save(source: str, out: Path, **asked: Any) -> tuple[FitResult, dict[str, Path]]:
-    from physpose import fit
-    from physpose.progress import for_console
-
-    progress = for_console(_console())
-    result = fit(source, progress=progress, **asked)
-    with progress.stage("save"):
-        files = result.save(out)
-    return result, files
 
 
 def _print_result(summary: dict[str, Any], files: dict[str, Path]) -> None:

@@ -14,9 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from physpose.conventions import PELVIS_COORDINATES, opensim_pelvis, opensim_pelvis_forces, to_y_up
+from physpose.conventions import (
+    angle_names,
+    dependent_coordinates,
+    opensim_names,
+    q_to_opensim,
+    tau_to_opensim,
+)
 from physpose.errors import InputError
-from physpose.io.tables import replace_file, write_csv, write_storage, write_trc
+from physpose.io.storage import write_storage
+from physpose.io.tables import replace_file, write_csv
+from physpose.io.trc import write_trc
 from physpose.result import FitResult
 from physpose.types import Array
 
@@ -59,49 +67,37 @@ def _move_into_place(staging: Path, out: Path) -> None:
 # --- the files ------------------------------------------------------------------------------------------------------
 
 
-def pelvis_coordinates(result: FitResult) -> Array:
-    """OpenSim's pelvis coordinates (T, 6) [rad; m], y up, in the order of ``PELVIS_COORDINATES``."""
-    from scipy.spatial.transform import Rotation
-
-    quat = np.full((len(result.time), 4), np.nan)
-    good = np.isfinite(result.rotations[:, 0]).all((1, 2))
-    if good.any():
-        quat[good] = Rotation.from_matrix(result.rotations[good, 0]).as_quat()
-    return opensim_pelvis(np.hstack([result.positions[:, 0], quat]))
+def opensim_coordinates(result: FitResult) -> Array:
+    """OpenSim's coordinates (T, nv) [rad; m], y up, in the order of ``opensim_names``; NaN in frames without a pose."""
+    return q_to_opensim(result.skeleton, result.q)
 
 
 def write_motion(result: FitResult, path: Path) -> None:
-    """OpenSim's coordinates (.mot): degrees and metres, y up. A ball joint's three are its rotation vector's."""
-    pelvis, pelvis_names = _pelvis(result)
-    own = list(result.coordinate_results())
-    columns = [np.rad2deg(c.q) if c.unit == "rad" else c.q for c in own]
-    if pelvis is not None:
-        columns = [*np.rad2deg(pelvis[:, :3]).T, *pelvis[:, 3:].T, *columns]
-    names = [*pelvis_names, *(c.name for c in own)]
-    write_storage(path, names, result.time, _stack(columns, result), in_degrees=True, title="Coordinates")
+    """OpenSim's coordinates (.mot), also those that follow others: degrees and metres, y up.
+
+    Of a ball joint without names of its own: angles about x, y, z, each after the one before: "left_hip_rx", ...
+    """
+    c = opensim_coordinates(result)
+    columns = dict(zip(opensim_names(result.skeleton), c.T, strict=True)) | dependent_coordinates(result.skeleton, c)
+    turning = angle_names(result.skeleton)
+    values = [np.rad2deg(x) if name in turning else x for name, x in columns.items()]
+    write_storage(path, list(columns), result.time, _stack(values, result), in_degrees=True, title="Coordinates")
 
 
 def write_torques(result: FitResult, path: Path) -> None:
-    """Generalized forces (.sto) as OpenSim's inverse dynamics names them, N.m and N; the first six: root residual.
-
-    A ball joint's three are the torque's components in its body's frame.
-    """
-    pelvis, pelvis_names = _pelvis(result)
-    own = list(result.coordinate_results())
-    columns = [c.tau for c in own]
-    names = [f"{c.name}_{'moment' if c.tau_unit == 'N.m' else 'force'}" for c in own]
-    if pelvis is not None:
-        columns = [*opensim_pelvis_forces(result.tau[:, :6], pelvis).T, *columns]
-        names = [f"{n}_{'moment' if i < 3 else 'force'}" for i, n in enumerate(pelvis_names)] + names
+    """Generalized forces (.sto) as OpenSim's inverse dynamics names them, N.m and N; the root's are the residual."""
+    tau = tau_to_opensim(result.skeleton, opensim_coordinates(result), result.tau)
+    turning = angle_names(result.skeleton)
+    names = [f"{n}_{'moment' if n in turning else 'force'}" for n in opensim_names(result.skeleton)]
     title = "Inverse Dynamics Generalized Forces"
-    write_storage(path, names, result.time, _stack(columns, result), in_degrees=False, title=title)
+    write_storage(path, names, result.time, tau, in_degrees=False, title=title)
 
 
 def write_positions(result: FitResult, path: Path) -> None:
     """Joint centres, fitted keypoints and contact points as markers (.trc), mm, y up."""
     names, positions = result.marker_positions()
     names = tuple("_".join(name.split()) for name in names)
-    write_trc(path, names, result.time, 1000 * to_y_up(positions), units="mm")
+    write_trc(path, names, result.time, positions)
 
 
 def write_arrays(result: FitResult, path: Path) -> None:
@@ -117,6 +113,11 @@ def result_arrays(result: FitResult) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(result, name) for name in same}
     arrays |= {"kinetic_energy": result.energy.kinetic, "potential_energy": result.energy.potential}
     arrays |= {"contact_active": result.contacts.active, "contact_force": result.contacts.force}
+    measured: dict[str, Any] = {"positions": result.contacts.positions, "free_moment": result.contacts.free_moment}
+    measured |= {"valid": result.contacts.valid}
+    arrays |= {f"contact_{name}": x for name, x in measured.items() if x is not None}
+    if result.contacts.bodies is not None:
+        arrays["contact_bodies"] = np.array(result.contacts.bodies, dtype=np.str_)
     arrays["contact_points"] = np.array(result.contacts.points, dtype=np.str_)
     arrays["body_names"] = np.array(result.skeleton.body_names, dtype=np.str_)
     arrays["coordinate_names"] = np.array(result.skeleton.coordinate_names, dtype=np.str_)
@@ -159,13 +160,6 @@ WRITERS: dict[str, tuple[str, Callable[[FitResult, Path], None]]] = {
     "npz": ("result.npz", write_arrays),
     "skeleton": ("skeleton.xml", write_skeleton),
 }
-
-
-def _pelvis(result: FitResult) -> tuple[Array | None, tuple[str, ...]]:
-    """OpenSim's pelvis coordinates and their names; none for a body without a free-flyer."""
-    if result.skeleton.bodies[0].joint.kind != "free":
-        return None, ()
-    return pelvis_coordinates(result), PELVIS_COORDINATES
 
 
 def _stack(columns: list[Array], result: FitResult) -> Array:

@@ -17,9 +17,9 @@ from physpose.errors import InputError
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
-from physpose.estimation.problem import CameraPrior
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_trajectory
+from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
@@ -150,7 +150,7 @@ def _contacts(
 def _contact_positions(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
     """(T, C, 3) [m], world."""
     index = [skeleton.body_index(p.body) for p in skeleton.contact_points]
-    offset = np.array([p.offset for p in skeleton.contact_points])
+    offset = np.array([p.offset for p in skeleton.contact_points]).reshape(-1, 3)
     return positions[:, index] + (rotations[:, index] @ offset[..., None])[..., 0]
 
 

@@ -169,12 +169,13 @@ class ResultColumn(NamedTuple):
 def result_columns(skeleton: Skeleton) -> Iterator[ResultColumn]:
     """Every coordinate after the free-flyer, and three components of every ball joint, named body_x, body_y, body_z."""
     i_q = i_v = 0
-    for body in skeleton.bodies:
-        for k, coordinate in enumerate(body.joint.coordinates):
+    bodies = {id(b.joint): b.name for b in skeleton.bodies}
+    for joint in skeleton.joints:
+        for k, coordinate in enumerate(joint.coordinates):
             yield ResultColumn(coordinate.name, coordinate.kind, i_q + k, i_v + k, None)
-        for k, axis in enumerate("xyz" if body.joint.kind == "ball" else ""):
-            yield ResultColumn(f"{body.name}_{axis}", "ball", i_q, i_v + k, k)
-        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+        for k, axis in enumerate("xyz" if joint.kind == "ball" else ""):
+            yield ResultColumn(f"{bodies[id(joint)]}_{axis}", "ball", i_q, i_v + k, k)
+        i_q, i_v = i_q + joint.nq, i_v + joint.nv
 
 
 def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
@@ -199,20 +200,21 @@ def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
 def _quaternion_joint_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
     """The free-flyer, and the quaternions of ball joints."""
     i_q = i_v = 0
-    for body in r.skeleton.bodies:
-        kind, name = body.joint.kind, body.name
+    bodies = {id(b.joint): b.name for b in r.skeleton.bodies}
+    for joint in r.skeleton.joints:
+        kind, name = joint.kind, bodies.get(id(joint), "")
         if kind == "free":
             yield from _xyz(f"{name} position", "m", r.q[:, i_q : i_q + 3])
             yield from _xyz(f"{name} velocity", "m/s", r.v[:, i_v : i_v + 3])
             yield from _xyz(f"{name} residual force", "N", r.tau[:, i_v : i_v + 3])
         if kind in ("free", "ball"):
-            q, v = i_q + body.joint.nq - 4, i_v + body.joint.nv - 3
+            q, v = i_q + joint.nq - 4, i_v + joint.nv - 3
             for k, axis in enumerate("xyzw"):
                 yield f"{name} quaternion {axis}", r.q[:, q + k]
         if kind == "free":
             yield from _xyz(f"{name} angular velocity", "rad/s", r.v[:, v : v + 3])
             yield from _xyz(f"{name} residual moment", "N.m", r.tau[:, v : v + 3])
-        i_q, i_v = i_q + body.joint.nq, i_v + body.joint.nv
+        i_q, i_v = i_q + joint.nq, i_v + joint.nv
 
 
 def _xyz(name: str, unit: str, vectors: Array) -> Iterator[tuple[str, np.ndarray]]:

@@ -83,13 +83,55 @@ class Keypoints2D:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Markers:
+    """Trajectories of markers, as read from .trc or .c3d: metres, world z up."""
+
+    names: tuple[str, ...]  # n, all different
+    time: Array  # (T,) [s], strictly increasing
+    positions: Array  # (T, n, 3) [m], world; a missing marker is NaN in all three
+    rate: float  # frames per second, as the file says [1/s]
+    source: str = "array"
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrench:
+    """One measured force with its point of application, e.g. a force plate's: what the surroundings do to the body.
+
+    Where no force acts the point of application has no meaning; it is NaN there, or whatever the file says.
+    """
+
+    name: str  # e.g. "plate 1"
+    time: Array  # (N,) [s], strictly increasing
+    force: Array  # (N, 3) [N], axes of ``force_frame``
+    cop: Array  # (N, 3) [m], point of application (of a plate: centre of pressure), in ``point_frame``
+    free_moment: Array  # (N, 3) [N.m], about the point of application, axes of ``force_frame``
+    body: str | None = None  # on which it acts; None: not yet known
+    force_frame: str = "world"  # or a body's name
+    point_frame: str = "world"  # or a body's name
+    corners: Array | None = None  # (4, 3) [m], world: of the plate's surface
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contacts:
     """Where the body touches its surroundings, and with what force."""
 
-    points: tuple[str, ...]  # C names of Skeleton.contact_points
+    points: tuple[str, ...]  # C names: of Skeleton.contact_points, or of measured forces (then ``bodies`` is given)
     active: NDArray[np.bool_]  # (T, C)
     force: Array  # (T, C, 3) [N], world, on the body
     method: str  # how the forces were found, in one sentence
+    bodies: tuple[str, ...] | None = None  # on which measured forces act; None: those of the contact points
+    positions: Array | None = None  # (T, C, 3) [m], world, where measured forces act; None: at the contact points
+    free_moment: Array | None = None  # (T, C, 3) [N.m], world, about these positions; None: zero
+    valid: NDArray[np.bool_] | None = None  # (T,) every contact was measured, each foot by itself; None: not known
+
+    def frames(self, keep: slice | NDArray[np.intp]) -> Contacts:
+        """The same with only the frames of ``keep``."""
+        timed = ("active", "force", "positions", "free_moment", "valid")
+        kept: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in timed
+        }
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True, kw_only=True)

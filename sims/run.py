@@ -142,17 +142,27 @@ def render(sim: Simulation, frames: Indices, size: tuple[int, int]) -> Iterator[
     model = _visual_model(sim, size)
     data = mujoco.MjData(model)
     camera = mujoco.MjvCamera()
-    camera.azimuth, camera.elevation = 120.0, -8.0
-    camera.distance = _view_distance(sim)
     qpos = conventions.q_to_mujoco(sim.skeleton, sim.q)
-    follow = sim.skeleton.bodies[0].joint.kind == "free"
     with _renderer(model, size) as renderer:
         for t in frames:
-            data.qpos[:] = qpos[t]
-            mujoco.mj_forward(model, data)
-            camera.lookat[:] = data.subtree_com[0] if follow else (0.0, 0.0, 1.0)
+            _pose(model, data, qpos[t])
+            _aim(camera, sim, data)
             renderer.update_scene(data, camera)
             yield renderer.render()
+
+
+def _pose(model: Any, data: Any, qpos: Array) -> None:
+    """Put the body in a pose, the lamp above it: shadows are drawn near the lamp only."""
+    data.qpos[:] = qpos
+    mujoco.mj_forward(model, data)
+    data.light_xpos[:, :2] = data.subtree_com[0, :2]
+
+
+def _aim(camera: Any, sim: Simulation, data: Any) -> None:
+    """Look at the body from the side, at its centre of mass where its root is free."""
+    camera.azimuth, camera.elevation, camera.distance = 120.0, -8.0, _view_distance(sim)
+    follow = sim.skeleton.bodies[0].joint.kind == "free"
+    camera.lookat[:] = data.subtree_com[0] if follow else (0.0, 0.0, 1.0)
 
 
 def _visual_model(sim: Simulation, size: tuple[int, int]) -> Any:
@@ -165,8 +175,9 @@ def _visual_model(sim: Simulation, size: tuple[int, int]) -> Any:
 
 
 def _view_distance(sim: Simulation) -> float:
+    # arms stretched overhead are in the picture too
     tall = sim.skeleton.subject.height if sim.skeleton.subject else 2.0
-    return 1.55 * tall
+    return 1.8 * tall
 
 
 def _renderer(model: Any, size: tuple[int, int]) -> Any:
@@ -186,17 +197,45 @@ def view(sim: Simulation) -> None:
 
     import mujoco.viewer
 
+    _check_screen()
     model = _visual_model(sim, SIZE)
     data = mujoco.MjData(model)
     qpos = conventions.q_to_mujoco(sim.skeleton, sim.q)
-    with mujoco.viewer.launch_passive(model, data) as window:
+    aimed = False
+    with mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False) as window:
         start = clock.perf_counter()
         while window.is_running():
-            t = (clock.perf_counter() - start) % sim.time[-1]
-            data.qpos[:] = qpos[np.searchsorted(sim.time, t)]
-            mujoco.mj_forward(model, data)
+            t = (clock.perf_counter() - start) % max(sim.time[-1], 1 / VIDEO_FPS)
+            _pose(model, data, qpos[min(np.searchsorted(sim.time, t), len(qpos) - 1)])
+            if not aimed:  # once: then the mouse turns the camera, which goes on following the body
+                _aim(window.cam, sim, data)
+                _follow(window.cam, sim)
+                aimed = True
             window.sync()
             clock.sleep(0.01)
+
+
+def _follow(camera: Any, sim: Simulation) -> None:
+    if sim.skeleton.bodies[0].joint.kind == "free":
+        camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
+
+
+def _check_screen() -> None:
+    """Raise where no window can be opened: MuJoCo would end the program with words of its own."""
+    import warnings
+
+    import glfw
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        works = bool(glfw.init())
+        if works:
+            glfw.window_hint(glfw.VISIBLE, False)
+            works = bool(glfw.create_window(64, 64, "", None, None))
+            glfw.terminate()
+    if not works:
+        reason = str(said[-1].message) if said else "no reason given"
+        raise InputError(f"cannot open a window ({reason}); on a machine without a screen use --video or --picture")
 
 
 def _at_rate(time: Array, fps: float) -> Indices:

@@ -15,3 +15,14 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real recordings: set PHYSPOSE_DATA to their folder")
     return Path(folder)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of an HRNet of a few thousand parameters."""
+    from network_cases import TINY_HRNET
+
+    from physpose.networks import hrnet
+
+    monkeypatch.setitem(hrnet.CONFIGS, "tiny", TINY_HRNET)
+    return "tiny"

@@ -12,7 +12,7 @@ from example_result import example_result
 from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.errors import InputError
-from physpose.estimation.problem import CameraPrior
+from physpose.estimation.video_problem import CameraPrior
 from physpose.types import Camera
 
 EARTH = np.array([0.0, 0.0, -9.81])

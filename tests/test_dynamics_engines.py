@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -21,10 +24,15 @@ needs_warp = pytest.mark.skipif(find_spec("warp") is None, reason="the extra 'wa
 TREE = TREES["adult"]
 
 
-def chosen(n: int, dtype: torch.dtype = torch.float64, parameters: BodyParameters | None = None) -> str:
+def chosen(
+    n: int,
+    dtype: torch.dtype = torch.float64,
+    parameters: BodyParameters | None = None,
+    external: torch.Tensor | None = None,
+) -> str:
     chain = KinematicChain(TREE, dtype)
     x = [torch.tensor(y, dtype=dtype) for y in random_state(0, TREE, n)]
-    return choose(Arguments(*x, torch.zeros(3, dtype=dtype), None, parameters or dynamics.body_parameters(chain)))
+    return choose(Arguments(*x, torch.zeros(3, dtype=dtype), external, parameters or dynamics.body_parameters(chain)))
 
 
 def wanted_parameters() -> BodyParameters:
@@ -36,7 +44,8 @@ def wanted_parameters() -> BodyParameters:
 def test_choice_of_engine():
     chain = KinematicChain(TREE)
     assert chosen(1) == "pinocchio"
-    assert chosen(512) == "warp"
+    assert chosen(1, external=torch.zeros(1, len(TREE.bodies), 6).double()) == "warp"
+    assert chosen(2) == "warp"
     assert chosen(1, torch.float32) == "warp"
     assert chosen(1, torch.float16) == "torch"
     assert chosen(1, parameters=wanted_parameters()) == "warp"
@@ -55,6 +64,7 @@ def test_forcing_the_extra_that_is_not_there_names_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "warp", None)
     engine_warp._warp.cache_clear()
     engine_warp._kernel.cache_clear()
+    monkeypatch.setattr(engine_warp, "_of_thread", threading.local())
     x = [torch.tensor(y) for y in random_state(0, TREE, 2)]
     with pytest.raises(MissingPackageError, match=r"pip install 'physpose\[warp\]'"):
         dynamics.rnea(KinematicChain(TREE), *x, engine="warp")
@@ -88,10 +98,33 @@ def test_angles_of_many_turns_keep_their_precision(dtype, rtol):
 @needs_warp
 def test_several_threads_share_a_batch(monkeypatch):
     expected = torques_and_gradient(torch.float64, "warp", 50)
-    monkeypatch.setattr(engine_warp, "SAMPLES_PER_THREAD", 10)
+    workers, launch = set(), engine_warp._launch_once
+
+    def noted(*arguments):
+        workers.add(threading.get_ident())
+        time.sleep(0.01)  # so that no thread takes all
+        launch(*arguments)
+
+    monkeypatch.setattr(engine_warp, "_launch_once", noted)
+    monkeypatch.setattr(engine_warp, "SAMPLES_PER_CHUNK", 7)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for value, wanted in zip(torques_and_gradient(torch.float64, "warp", 50), expected, strict=True):
         np.testing.assert_array_equal(value, wanted)
+    assert len(workers) >= 3
+
+
+@needs_warp
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_threads_are_there_again_after_a_fork(monkeypatch):
+    monkeypatch.setattr(engine_warp, "SAMPLES_PER_CHUNK", 7)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    engine_warp._pool(1).submit(int).result()
+    child = os.fork()
+    if child == 0:
+        started = engine_warp._pool(1).submit(int)
+        os._exit(0 if started.result(timeout=20) == 0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @needs_warp

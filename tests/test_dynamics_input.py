@@ -32,7 +32,7 @@ def state():
     return states(4)
 
 
-few_and_many = pytest.mark.parametrize("samples", [4, 9])  # few are looked at by other code
+few_and_many = pytest.mark.parametrize("samples", [4, 20])  # few are looked at by other code
 
 
 @pytest.mark.parametrize("i", [0, 1, 2])
@@ -54,6 +54,13 @@ def test_nan_names_joint_and_sample(chain, samples):
     v[3, 4] = torch.inf
     with pytest.raises(InputError, match=r"v is inf at sample \(3,\), base_joint\.wy"):
         dynamics.rnea(chain, q.nan_to_num(), v, a)
+
+
+@few_and_many
+def test_large_but_finite_numbers_are_no_error(chain, samples):
+    q, v, a = states(samples)
+    a[0, -1] = 1e200  # its square overflows
+    assert bool(torch.isfinite(dynamics.rnea(chain, q, v, a)).all())
 
 
 @few_and_many

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from physpose.errors import InputError, NoPersonError, UnknownNameError
+from physpose.estimation.video_problem import DEPTH_EDGES, joint_index
 from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
 from physpose.io.keypoint_layouts import MAPPED
+from physpose.skeleton import load_skeleton
 from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES, keypoint_names
 
 T = 5
@@ -203,6 +205,16 @@ def test_wholebody_keeps_body_and_feet():
     np.testing.assert_array_equal(taken[:, 0], expected)
 
 
+def test_wholebody_in_coco_results_is_read(tmp_path):  # as DWPose writes it
+    save(tmp_path / "r.json", results(133, lambda t: t))
+    names = [*KEYPOINT_NAMES["coco17"], *FEET]
+    kp = read_keypoints(tmp_path / "r.json", fps=25)
+    expected = [10.0 + names.index(n) if n in names else np.nan for n in keypoint_names("halpe26")]
+    assert_frames(kp, "halpe26", np.array(expected))
+    again = read_keypoints(tmp_path / "r.json", fps=25, keypoint_set="coco_wholebody133")
+    np.testing.assert_array_equal(again.uv, kp.uv)
+
+
 # --- what cannot be used
 
 
@@ -293,6 +305,53 @@ def test_array_without_confidence_trusts_what_is_there():
 
 
 GOOD = np.stack([body(17, t) for t in range(T)])
+
+
+def test_keypoints_lifted_elsewhere_come_along():
+    lifted = np.random.default_rng(0).normal(size=(T, 17, 3))  # (T, 17, 3) in Human3.6M's order, as MixSTE's
+    lifted[3, 4] = np.nan  # left hip
+    kp = keypoints_from_array(GOOD, fps=50, keypoint_set="h36m17", landmarks=lifted)
+    assert kp.landmarks is not None
+    assert kp.landmarks.shape == (1, T, 17, 3)
+    names = keypoint_names("h36m17")
+    hips = [names.index("RHip"), names.index("LHip")]
+    np.testing.assert_allclose(kp.landmarks[0, [0, 1, 2, 4]][:, hips].mean(1), 0, atol=1e-12)
+    np.testing.assert_allclose(kp.landmarks[0, 0] - kp.landmarks[0, 0, 0], lifted[0] - lifted[0, 0])
+    assert np.isnan(kp.landmarks[0, 3]).all()  # there is no middle of the hips
+    mapped = keypoints_from_array(np.stack([body(133, t) for t in range(T)]), fps=50, landmarks=np.zeros((T, 133, 3)),
+                                  keypoint_set="coco_wholebody133")  # fmt: skip
+    assert mapped.landmarks is not None
+    assert mapped.landmarks.shape == (1, T, 26, 3)
+
+
+@pytest.mark.parametrize("name", KEYPOINT_NAMES)
+def test_3d_of_every_set_tells_the_direction_of_limbs(name):
+    index = joint_index(load_skeleton("adult").keypoint_set(name))
+    edges = [(a, b) for a, b in DEPTH_EDGES if a in index and b in index]
+    assert len(edges) >= 12  # hips, shoulders, and both sides' trunk, thigh, shank, upper arm, forearm
+    names = keypoint_names(name)
+    for side, letter in (("l", "lL"), ("r", "rR")):
+        assert names[index[f"knee_{side}"]][0] in letter
+        assert "knee" in names[index[f"knee_{side}"]].lower()
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "message"),
+    [
+        (np.zeros((T, 17, 2)), r"landmarks of shape \(5, 17, 2\); \(1, 5, 17, 3\) fits"),
+        (np.zeros((T + 1, 17, 3)), "fits the 2D keypoints"),
+        (np.full((T, 17, 3), np.inf), "infinite"),
+        ("abc", "array of numbers"),
+    ],
+)
+def test_landmarks_that_do_not_fit_are_refused(landmarks, message):
+    with pytest.raises(InputError, match=message):
+        keypoints_from_array(GOOD, fps=50, keypoint_set="coco17", landmarks=landmarks)
+
+
+def test_3d_keypoints_alone_are_told_where_to_go():
+    with pytest.raises(InputError, match="3D go into landmarks="):
+        keypoints_from_array(np.full((T, 17, 3), -0.5), fps=50, keypoint_set="h36m17")
 
 
 @pytest.mark.parametrize(

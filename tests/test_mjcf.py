@@ -174,7 +174,7 @@ def test_a_saved_body_loads_again_by_its_name(tmp_path):
 def test_only_what_can_be_saved_is_and_a_file_has_its_own_subject(tmp_path):
     skeleton = load_skeleton("adult", height=1.7, mass=60)
     with pytest.raises(InputError, match=r"\.xml"):
-        skeleton.save(tmp_path / "body.osim")
+        skeleton.save(tmp_path / "body.obj")
     with pytest.raises(InputError, match="no such file"):
         load_skeleton(tmp_path / "none.xml")
     with pytest.raises(SubjectError, match="height"):

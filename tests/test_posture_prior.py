@@ -12,10 +12,10 @@ from scipy.stats import multivariate_normal
 
 import physpose
 from physpose.chain import KinematicChain
-from physpose.conventions import PELVIS_COORDINATES, pelvis_from_opensim
+from physpose.conventions import PELVIS_COORDINATES, pose_of
 from physpose.errors import InputError
 from physpose.estimation.posture_prior import UP, PosturePrior, posture_jacobian, posture_vector
-from physpose.io.tables import read_storage
+from physpose.io.storage import read_storage
 from physpose.spatial import quat_exp
 
 ATOL = 1e-9  # float64, 36 entries
@@ -214,7 +214,7 @@ def test_measured_walking_is_far_likelier_than_under_independent_ranges(
     values = {n: x if n in length else np.radians(x) for n, x in zip(motion.names, motion.data.T, strict=True)}
     for side in "rl":
         values[f"knee_angle_{side}"] *= -1  # this model's flexion is negative
-    pelvis = pelvis_from_opensim(np.stack([values[n] for n in PELVIS_COORDINATES], -1))
+    pelvis = pose_of(np.stack([values[n] for n in PELVIS_COORDINATES], -1))
     names = [n for n in chain.coordinate_names if n in values and not n.startswith(("subtalar", "mtp"))]
     q = torch.as_tensor(np.column_stack([pelvis, *(values[n] for n in names)]))
     prior = shipped.marginal([*names, *UP])

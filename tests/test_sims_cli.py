@@ -84,3 +84,11 @@ def test_without_a_screen_the_message_says_what_to_do(tmp_path):
     assert done.returncode == 2
     assert "MUJOCO_GL=egl or osmesa" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_screen_the_window_is_refused_in_one_line():
+    done = run("sims.pendulum", "--seconds", "0.1", "--view")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot open a window")
+    assert "--video or --picture" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

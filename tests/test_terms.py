@@ -13,10 +13,11 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
 from physpose.estimation.posture_prior import PosturePrior, posture_vector
-from physpose.estimation.problem import CameraPrior, VideoProblem
-from physpose.estimation.state import Kinematics, State
-from physpose.estimation.terms import Depth, Floor, Posture, Reprojection, SharedPrior, Smoothness, Term
+from physpose.estimation.state import CameraState, Kinematics
+from physpose.estimation.terms import Floor, Posture, Smoothness, Term
+from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.spatial import quat_exp, quat_mul
 
 TIME = np.array([0.0, 0.03, 0.07, 0.10, 0.15, 0.18, 0.21])  # [s], uneven
@@ -30,42 +31,44 @@ def a_problem(time: np.ndarray = TIME) -> VideoProblem:
     return VideoProblem(CHAIN, seen(time, marching(time), noise=8.0), camera, True)
 
 
-def true_state(q: np.ndarray) -> State:
+def true_state(q: np.ndarray) -> CameraState:
     R = torch.tensor([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]], dtype=torch.float64)
     scales = torch.zeros(len(CHILD.scale_groups), dtype=torch.float64)
     numbers = (torch.tensor(x, dtype=torch.float64) for x in (CAMERA_HEIGHT, np.log(FOCAL)))
-    return State(torch.as_tensor(q), scales, R, *numbers)
+    return CameraState(torch.as_tensor(q), scales, R, *numbers)
 
 
-def random_step(state: State, seed: int, size: float = 1.0) -> tuple[Tensor, Tensor]:
+def random_step(state: CameraState, seed: int, size: float = 1.0) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     T, n = state.q.shape[0], state.q.shape[1] - 1
     return torch.as_tensor(size * rng.normal(size=(T, n))), torch.as_tensor(size * rng.normal(size=state.n_shared))
 
 
-def perturbed(seed: int = 0, time: np.ndarray = TIME, size: float = 0.1) -> State:
+def perturbed(seed: int = 0, time: np.ndarray = TIME, size: float = 0.1) -> CameraState:
     """A state away from the truth, scales, camera and all."""
     state = true_state(marching(time))
     return state.stepped(*random_step(state, seed, size))
 
 
-def terms(problem: VideoProblem, state: State) -> dict[str, Term]:
+def terms(problem: VideoProblem, state: CameraState) -> dict[str, Term]:
     belief = torch.as_tensor(np.random.default_rng(1).uniform(0, 1, (len(state.q), len(CHILD.contact_points))))
     return {t.name: t for t in problem.terms(problem.kp, state, belief)}
 
 
-def normal_equations(problem: VideoProblem, term: Term, state: State) -> tuple[np.ndarray, np.ndarray]:
-    system = BorderedSystem(len(state.q), CHAIN.nv, state.n_shared, problem.width(problem.kp))
+def normal_equations(problem: VideoProblem, term: Term, state: CameraState) -> tuple[np.ndarray, np.ndarray]:
+    system = BorderedSystem(len(state.q), CHAIN.nv, state.n_shared, 3)
     term.add_to(system, state, Kinematics(CHAIN, state, problem.points))
     return dense(system)
 
 
-def cost_along(problem: VideoProblem, term: Term, state: State, dx: Tensor, ds: Tensor) -> Callable[[float], float]:
+def cost_along(
+    problem: VideoProblem, term: Term, state: CameraState, dx: Tensor, ds: Tensor
+) -> Callable[[float], float]:
     """The term's cost after a part of a step."""
 
     def cost(part: float) -> float:
         moved = state.stepped(part * dx, part * ds)
-        return float(term.cost(moved, Kinematics(CHAIN, moved, problem.points, jacobians=False)))
+        return float(term.cost(moved, Kinematics(CHAIN, moved, problem.points)))
 
     return cost
 
@@ -105,7 +108,7 @@ def test_gradient_of_every_unknown_alone():
         dx, ds = torch.zeros(len(TIME), n, dtype=torch.float64), torch.zeros(state.n_shared, dtype=torch.float64)
         (dx[3] if k < n else ds)[k if k < n else k - n] = step
         moved = state.stepped(dx, ds)
-        kin = Kinematics(CHAIN, moved, problem.points, jacobians=False)
+        kin = Kinematics(CHAIN, moved, problem.points)
         return {name: float(term.cost(moved, kin)) for name, term in tested.items()}
 
     for k in range(n + state.n_shared):
@@ -115,7 +118,7 @@ def test_gradient_of_every_unknown_alone():
             assert gradient[column] == pytest.approx(numerical, rel=1e-4, abs=atol), (name, k)
 
 
-def without_residuals(name: str) -> tuple[VideoProblem, Term, State]:
+def without_residuals(name: str) -> tuple[VideoProblem, Term, CameraState]:
     """A term at a state where its residuals vanish (or are linear): there Gauss-Newton's matrix is the Hessian."""
     still = np.tile(CHILD.neutral, (len(TIME), 1))
     still[:, 0] += 3.0
@@ -139,7 +142,7 @@ def without_residuals(name: str) -> tuple[VideoProblem, Term, State]:
     elif term.name == "balance":
         term = replace(term, shift=term.shift - term._residual(kin), robust_scale=1e6)
         assert term.time_weight.any()
-    elif isinstance(term, SharedPrior):
+    elif isinstance(term, CameraPlace):
         term = replace(term, height=(CAMERA_HEIGHT, 0.5), log_focal=(float(np.log(FOCAL)), 0.15))
     return problem, term, state
 
@@ -176,7 +179,7 @@ def test_unseen_keypoints_pull_nothing():
     landmarks = np.where(np.isnan(uv[..., :1]), np.nan, problem.kp.landmarks)
     kp = replace(problem.kp, uv=uv, confidence=confidence, landmarks=landmarks)
     kin = Kinematics(CHAIN, state, problem.points)
-    belief = problem.no_contact(kp)
+    belief = problem.no_contact(kp.n_frames)
     for term in problem.terms(kp, state, belief)[:2]:
         costs = term.frame_costs(state, kin)
         assert costs[2] == 0

@@ -12,7 +12,6 @@ from estimation_cases import CHILD, FOCAL, SIZE, level_camera, marching, seen
 
 from physpose.chain import KinematicChain
 from physpose.errors import NoPersonError
-from physpose.estimation.problem import CameraPrior
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import (
     Trajectory,
@@ -21,6 +20,7 @@ from physpose.estimation.trajectory import (
     overlapping_windows,
     spread_pieces,
 )
+from physpose.estimation.video_problem import CameraPrior
 from physpose.types import Array, Keypoints2D
 
 KNOWN = CameraPrior(image_size=SIZE, focal=FOCAL, sigma_log_focal=0.0, principal_point=(SIZE[0] / 2, SIZE[1] / 2))

@@ -20,13 +20,20 @@ from physpose.types import Keypoints2D
 KEYPOINT_SET = "blazepose33"
 NAMES = keypoint_names(KEYPOINT_SET)
 K = len(NAMES)
-# What MediaPipe 1.2 says at every start. The last is about regions that are not square in normalised coordinates;
-# padding pictures to squares, which avoids it, changed keypoints of five clips by no more than their jitter.
+# What MediaPipe 1.2 says at every start and end. That of landmark_projection_calculator is about regions that are not
+# square in normalised coordinates; padding pictures to squares, which avoids it, changed keypoints of five clips by no
+# more than their jitter.
 CHATTER = (
     b"Created TensorFlow Lite XNNPACK delegate",
     b"Logging before InitGoogle",
     b"inference_feedback_manager.cc",
     b"landmark_projection_calculator.cc",
+    b"accelerator_registry.cc",
+    b"compiled_model.cc",
+    b"cpu_registry.cc",
+    b"environment.cc",
+    b"inference_runner_litert.cc",
+    b"model_load.cc",
 )
 
 
@@ -98,7 +105,8 @@ def _landmarker(model: Path, num_poses: int, min_confidence: float) -> Iterator[
     try:
         yield landmarker
     finally:
-        landmarker.close()
+        with muted(*CHATTER):
+            landmarker.close()
 
 
 def _milliseconds(t: float, earlier: list[float], index: int) -> int:

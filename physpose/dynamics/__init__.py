@@ -14,7 +14,6 @@ from physpose.dynamics.algorithms import (
     jacobian,
     rnea,
 )
-from physpose.dynamics.coupling import coupled_rnea
 from physpose.dynamics.parameters import BodyParameters, body_parameters
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "center_of_mass",
     "centroidal_momentum",
     "centroidal_momentum_rate",
-    "coupled_rnea",
     "crba",
     "energy",
     "frame_acceleration",

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.dynamics import engine_torch as tensor_code
-from physpose.dynamics.checks import External, Gravity, check_external, check_gravity, check_state
+from physpose.dynamics.checks import External, Gravity, check_external, check_gravity, check_reduced, check_state
+from physpose.dynamics.coupling import expand
 from physpose.dynamics.engine_torch import split
 from physpose.dynamics.engines import inverse_dynamics
 from physpose.dynamics.gradients import Arguments
@@ -42,14 +43,24 @@ def rnea(
 
     ``engine``: "auto" chooses by device, dtype, batch and what needs gradients; "torch", "pinocchio", "warp" force one.
     """
-    parameters = _prepare(chain, q, parameters, v=v, a=a)
+    if chain.expansion is not None:
+        z = expand(chain, q, v, a)
+        tau = rnea(
+            chain.expanded, z.q, z.v, z.a, gravity=gravity, external=external, parameters=parameters, engine=engine
+        )
+        return z.forces(tau)
+    seen = check_state(chain, q, v=v, a=a)
+    parameters = _parameters(chain, q, parameters)
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
-    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters), engine)
+    return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters, seen), engine)
 
 
 def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
     """Mass matrix M (*b, nv, nv), symmetric positive definite, by composite inertias (Featherstone 2008, ch. 6)."""
+    if chain.expansion is not None:
+        z = expand(chain, q)
+        return z.matrix(crba(chain.expanded, z.q, parameters=parameters))
     parameters = _prepare(chain, q, parameters)
     x = poses(chain, q, parameters)
     inertias = _spatial_inertias(x, parameters)
@@ -73,16 +84,22 @@ def aba(
     parameters: BodyParameters | None = None,
 ) -> Tensor:
     """Forward dynamics a (*b, nv): M a = tau - h, by Cholesky of the mass matrix."""
+    if chain.expansion is not None:
+        check_reduced(chain, q, {"v": v, "tau": tau})
+        rest = torch.zeros_like(v)
+        h = rnea(chain, q, v, rest, gravity=gravity, external=external, parameters=parameters, engine="torch")
+        return _solve(crba(chain, q, parameters=parameters), tau - h)
     parameters = _prepare(chain, q, parameters, v=v, tau=tau)
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
     h = tensor_code.forward(chain, Arguments(q, v, torch.zeros_like(v), g, wrenches, parameters))
-    L = torch.linalg.cholesky(crba(chain, q, parameters=parameters))
-    return torch.cholesky_solve((tau - h)[..., None], L).squeeze(-1)
+    return _solve(crba(chain, q, parameters=parameters), tau - h)
 
 
 def center_of_mass(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
     """Whole-body centre of mass (*b, 3) [m], world."""
+    if chain.expansion is not None:
+        return center_of_mass(chain.expanded, expand(chain, q).q, parameters=parameters)
     parameters = _prepare(chain, q, parameters)
     x = poses(chain, q, parameters)
     return x.c + _com_from_c(x, parameters)
@@ -92,6 +109,9 @@ def centroidal_momentum(
     chain: KinematicChain, q: Tensor, v: Tensor, *, parameters: BodyParameters | None = None
 ) -> Tensor:
     """Momentum (*b, 6) about the centre of mass, world axes: linear [kg.m/s], angular [kg.m^2/s]."""
+    if chain.expansion is not None:
+        z = expand(chain, q, v)
+        return centroidal_momentum(chain.expanded, z.q, z.v, parameters=parameters)
     parameters = _prepare(chain, q, parameters, v=v)
     x = poses(chain, q, parameters)
     total = tensor_code.momenta(x, velocities(chain, x, v), parameters).sum(-2)
@@ -102,6 +122,9 @@ def centroidal_momentum_rate(
     chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, *, parameters: BodyParameters | None = None
 ) -> Tensor:
     """Time derivative (*b, 6) of ``centroidal_momentum``: force [N], moment about the centre of mass [N.m]."""
+    if chain.expansion is not None:
+        z = expand(chain, q, v, a)
+        return centroidal_momentum_rate(chain.expanded, z.q, z.v, z.a, parameters=parameters)
     parameters = _prepare(chain, q, parameters, v=v, a=a)
     x = poses(chain, q, parameters)
     V, A = velocities(chain, x, v), accelerations(chain, x, v, a)
@@ -117,6 +140,9 @@ def energy(
     parameters: BodyParameters | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Kinetic and potential energy, each (*b) [J]; the potential -m g . com is zero at the world's origin."""
+    if chain.expansion is not None:
+        z = expand(chain, q, v)
+        return energy(chain.expanded, z.q, z.v, gravity=gravity, parameters=parameters)
     parameters = _prepare(chain, q, parameters, v=v)
     g = check_gravity(chain, gravity, q.shape[:-1])
     x = poses(chain, q, parameters)
@@ -136,6 +162,9 @@ def jacobian(
     parameters: BodyParameters | None = None,
 ) -> Tensor:
     """J (*b, 6, nv), J v = [linear, angular] in world axes, of a body's point ``offset`` (3,) [m] (None: origin)."""
+    if chain.expansion is not None:
+        z = expand(chain, q)
+        return z.columns(jacobian(chain.expanded, z.q, body, offset=offset, parameters=parameters))
     parameters = _prepare(chain, q, parameters)
     x, i = poses(chain, q, parameters), _body_index(chain, body)
     S = x.S * tree_of(chain).tensor("supports", q)[i, :, None]
@@ -147,6 +176,9 @@ def jacobian(
 
 def body_velocities(chain: KinematicChain, q: Tensor, v: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
     """Velocities (*b, n_bodies, 6) of all bodies' origins: linear [m/s], angular [rad/s], world axes."""
+    if chain.expansion is not None:
+        z = expand(chain, q, v)
+        return body_velocities(chain.expanded, z.q, z.v, parameters=parameters)
     parameters = _prepare(chain, q, parameters, v=v)
     x = poses(chain, q, parameters)
     linear, w = split(velocities(chain, x, v))
@@ -163,6 +195,9 @@ def frame_velocity(
     parameters: BodyParameters | None = None,
 ) -> Tensor:
     """Velocity (*b, 6) of a body's point: linear [m/s], angular [rad/s], world axes."""
+    if chain.expansion is not None:
+        z = expand(chain, q, v)
+        return frame_velocity(chain.expanded, z.q, z.v, body, offset=offset, parameters=parameters)
     parameters = _prepare(chain, q, parameters, v=v)
     x, i = poses(chain, q, parameters), _body_index(chain, body)
     linear, w = split(velocities(chain, x, v)[..., i, :])
@@ -180,6 +215,9 @@ def frame_acceleration(
     parameters: BodyParameters | None = None,
 ) -> Tensor:
     """Acceleration (*b, 6) of a body's point, d/dt of ``frame_velocity``: linear [m/s^2], angular [rad/s^2]."""
+    if chain.expansion is not None:
+        z = expand(chain, q, v, a)
+        return frame_acceleration(chain.expanded, z.q, z.v, z.a, body, offset=offset, parameters=parameters)
     parameters = _prepare(chain, q, parameters, v=v, a=a)
     x, i = poses(chain, q, parameters), _body_index(chain, body)
     linear, w = split(velocities(chain, x, v)[..., i, :])
@@ -189,8 +227,17 @@ def frame_acceleration(
     return torch.cat([dlinear + cross(dw, arm) + cross(w, linear + cross(w, arm)), dw], -1)
 
 
+def _solve(M: Tensor, x: Tensor) -> Tensor:
+    """M^-1 x for symmetric positive definite M (*b, n, n), x (*b, n)."""
+    return torch.cholesky_solve(x[..., None], torch.linalg.cholesky(M)).squeeze(-1)
+
+
 def _prepare(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None, **rates: Tensor) -> BodyParameters:
     check_state(chain, q, **rates)
+    return _parameters(chain, q, parameters)
+
+
+def _parameters(chain: KinematicChain, q: Tensor, parameters: BodyParameters | None) -> BodyParameters:
     if parameters is None:
         return current_parameters(chain)
     check_parameters(chain, parameters, q.shape[:-1])

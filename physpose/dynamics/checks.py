@@ -6,52 +6,96 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.dynamics.gradients import UNSEEN, Seen
 from physpose.dynamics.pinocchio_backend import GRAVITY
 from physpose.dynamics.tree import tree_of
 from physpose.errors import InputError, UnknownNameError
+from physpose.types import Array
 
-FEW = 4  # samples up to which each call counts, more than the arithmetic
+FEW = 16  # samples up to which each call counts, more than the arithmetic
 UNIT_TOLERANCE = 1e-3  # on the length of a quaternion: a drift of rounding passes, a wrong slice does not
+
+ARRAYS = (torch.float64, torch.float32)  # that NumPy knows too
 
 Gravity = Tensor | Sequence[float]
 External = Mapping[str, Tensor] | Tensor | None
 
 
-def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
+def check_state(chain: KinematicChain, q: Tensor, **rates: Tensor) -> Seen:
     """q (*b, nq), and v, a, tau... (*b, nv): shapes, dtype, device, numbers, unit quaternions."""
-    _check_shape(chain, "q", q, (*q.shape[:-1], chain.nq))
-    of_rates = (*q.shape[:-1], chain.nv)
+    batch, like = q.shape[:-1], reference(chain)
+    _check_array(chain, like, "q", q, (*batch, chain.nq))
+    of_rates = (*batch, chain.nv)
     for name, x in rates.items():
-        _check_shape(chain, name, x, of_rates)
-    if not _few_and_sound(chain, q, *rates.values()):
-        _check_values(chain, q, **rates)
+        _check_array(chain, like, name, x, of_rates)
+    few = _few(chain, q, *rates.values())
+    seen = _look(chain, q, *rates.values()) if few is None else _look_at_few(chain, few)
+    if seen is None:
+        _raise_for_values(chain, q.detach(), {name: x.detach() for name, x in rates.items()})
+    return seen or UNSEEN
 
 
-def _few_and_sound(chain: KinematicChain, q: Tensor, *rates: Tensor) -> bool:
-    """Are these few samples on the CPU, all finite, with unit quaternions? By Python's floats, quicker than torch."""
-    if q.device.type != "cpu" or not 0 < q.numel() <= FEW * chain.nq:
-        return False
-    numbers, *rest = [x.detach().flatten().tolist() for x in (q, *rates)]
-    # a sum is finite only where all of it is
-    if not math.isfinite(sum(numbers) + sum(map(sum, rest))):
-        return False
-    for k in tree_of(chain).quaternions.values():
-        for i in range(k, len(numbers), chain.nq):
-            if not abs(math.hypot(*numbers[i : i + 4]) - 1) <= UNIT_TOLERANCE:
-                return False
-    return True
-
-
-def _check_values(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
-    q, rates = q.detach(), {name: x.detach() for name, x in rates.items()}
-    # one number to look at; the rare rest comes after
-    if not math.isfinite(float(sum(x.sum() for x in (q, *rates.values())))):
-        for name, x in {"q": q, **rates}.items():
+def check_reduced(chain: KinematicChain, q: Tensor, rates: Mapping[str, Tensor]) -> None:
+    """Shapes and numbers of a chain's reduced coordinates; quaternions are left to the checks of the expanded ones."""
+    like = reference(chain)
+    _check_array(chain, like, "q", q, (*q.shape[:-1], chain.nq))
+    for name, x in rates.items():
+        _check_array(chain, like, name, x, (*q.shape[:-1], chain.nv))
+    for name, x in {"q": q, **rates}.items():
+        if not math.isfinite(float(x.detach().sum())):
             _raise_if_not_finite(name, x, q_names(chain) if name == "q" else v_names(chain))
+
+
+def reference(chain: KinematicChain) -> Tensor:
+    """A tensor whose dtype and device are the chain's; without the microsecond that ``chain.axis`` takes."""
+    return chain._buffers["axis"]  # type: ignore[return-value]
+
+
+def _few(chain: KinematicChain, *state: Tensor) -> tuple[Array, ...] | None:
+    """q, v, a... of few samples on the CPU as arrays (n, nq or nv) on the same memory; None of others."""
+    q = state[0]
+    if not q.is_cpu or q.dtype not in ARRAYS or not 0 < q.numel() <= FEW * chain.nq:
+        return None
+    arrays = tuple(x.detach().numpy() if x.requires_grad else x.numpy() for x in state)
+    return arrays if q.ndim == 2 else tuple(x.reshape(-1, x.shape[-1]) for x in arrays)
+
+
+def _look_at_few(chain: KinematicChain, few: tuple[Array, ...]) -> Seen | None:
+    """What ``_look`` finds, by NumPy and Python's floats: quicker than torch for few."""
+    q, *rates = few
+    squared = float(np.vdot(q, q))
+    # a sum of squares is finite only where all of it is
+    if not math.isfinite(squared + sum([np.vdot(x, x) for x in rates])):
+        return None
+    for k in tree_of(chain).quaternions.values():
+        for row in q[:, k : k + 4].tolist():
+            if not abs(math.hypot(*row) - 1) <= UNIT_TOLERANCE:
+                return None
+    return Seen(math.sqrt(squared), few)
+
+
+def _look(chain: KinematicChain, q: Tensor, *rates: Tensor) -> Seen | None:
+    """Are all numbers finite and the quaternions of unit length? Asked of a device once; None where not."""
+    q = q.detach()
+    norms = [torch.linalg.vector_norm(x) for x in (q, *(x.detach() for x in rates))]
+    columns = tree_of(chain).tensor("quaternion_columns", q)
+    if columns.numel() and q.numel():
+        norms.append((torch.linalg.vector_norm(q[..., columns], dim=-1) - 1).abs_().max())
+    q_norm, *others = torch.stack(norms).tolist()
+    *of_rates, off_unit = others if len(others) > len(rates) else (*others, 0.0)
+    sound = math.isfinite(q_norm + sum(of_rates)) and off_unit <= UNIT_TOLERANCE
+    return Seen(q_norm, None) if sound else None
+
+
+def _raise_for_values(chain: KinematicChain, q: Tensor, rates: dict[str, Tensor]) -> None:
+    """Name the first number that is wrong, if one is: norms overflow where all are finite, too."""
+    for name, x in {"q": q, **rates}.items():
+        _raise_if_not_finite(name, x, q_names(chain) if name == "q" else v_names(chain))
     for joint, k in tree_of(chain).quaternions.items():
         length = torch.linalg.vector_norm(q[..., k : k + 4], dim=-1)
         if length.numel() and (length - 1).abs_().max().item() > UNIT_TOLERANCE:
@@ -60,13 +104,13 @@ def _check_values(chain: KinematicChain, q: Tensor, **rates: Tensor) -> None:
 
 def check_gravity(chain: KinematicChain, gravity: Gravity, batch: torch.Size) -> Tensor:
     """Gravity as a tensor (3,) or (*b, 3) [m/s^2], world frame."""
-    like = chain.axis
+    like = reference(chain)
     if gravity is GRAVITY:
         return _constant(GRAVITY, like.dtype, like.device)
     g = gravity if isinstance(gravity, Tensor) else _constant(_numbers(gravity), like.dtype, like.device)
     if g.shape != (3,) and g.shape != (*batch, 3):
         raise InputError(f"gravity has shape {tuple(g.shape)}; (3,) or {(*batch, 3)} needed, in m/s^2, world frame")
-    _check_kind(chain, "gravity", g)
+    _check_kind(like, "gravity", g)
     return g
 
 
@@ -86,19 +130,19 @@ def check_external(chain: KinematicChain, external: External, batch: torch.Size)
     """External wrenches as one tensor (*b, n_bodies, 6), world axes: force, moment about the body's origin."""
     if external is None:
         return None
-    n = len(chain.body_names)
+    n, like = len(chain.body_names), reference(chain)
     if isinstance(external, Tensor):
         if external.shape != (*batch, n, 6):
             raise InputError(f"external has shape {tuple(external.shape)}; {(*batch, n, 6)} needed")
-        _check_kind(chain, "external", external)
+        _check_kind(like, "external", external)
         return external
     for name, wrench in external.items():
         if name not in chain.body_names:
             raise UnknownNameError("body in external", name, chain.body_names)
         if wrench.shape != (*batch, 6):
             raise InputError(f"external[{name!r}] has shape {tuple(wrench.shape)}; {(*batch, 6)} needed")
-        _check_kind(chain, f"external[{name!r}]", wrench)
-    zero = chain.axis.new_zeros(*batch, 6)
+        _check_kind(like, f"external[{name!r}]", wrench)
+    zero = like.new_zeros(*batch, 6)
     return torch.stack([external.get(name, zero) for name in chain.body_names], -2) if external else None
 
 
@@ -115,20 +159,20 @@ def v_names(chain: KinematicChain) -> list[str]:
 
 def _names(chain: KinematicChain, parts: dict[str, list[str]]) -> list[str]:
     names = []
-    for b in chain.skeleton.bodies:
-        own = [f"{b.joint.name}.{x}" for x in parts.get(b.joint.kind, [])]
-        names += own or [c.name for c in b.joint.coordinates]
+    for joint in chain.skeleton.joints:
+        own = [f"{joint.name}.{x}" for x in parts.get(joint.kind, [])]
+        names += own or [c.name for c in joint.coordinates]
     return names
 
 
-def _check_shape(chain: KinematicChain, name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+def _check_array(chain: KinematicChain, like: Tensor, name: str, x: Tensor, shape: tuple[int, ...]) -> None:
     if x.shape != shape:
         raise InputError(f"{name} has shape {tuple(x.shape)}; {chain.skeleton.name} needs {shape}")
-    _check_kind(chain, name, x)
+    if x.dtype is not like.dtype or x.device != like.device:
+        _check_kind(like, name, x)
 
 
-def _check_kind(chain: KinematicChain, name: str, x: Tensor) -> None:
-    like = chain.axis
+def _check_kind(like: Tensor, name: str, x: Tensor) -> None:
     if x.dtype != like.dtype:
         raise InputError(f"{name} is {x.dtype}, the chain {like.dtype}; convert one: chain.to({x.dtype})")
     if x.device != like.device:

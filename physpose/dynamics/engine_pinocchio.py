@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.dynamics.cache import per_chain
+from physpose.dynamics.checks import FEW
 from physpose.dynamics.gradients import Arguments, Gradients
 from physpose.dynamics.parameters import BodyParameters, with_parameters
 from physpose.dynamics.pinocchio_backend import PinocchioModel
@@ -19,9 +21,25 @@ from physpose.types import Array
 _one_at_a_time = Lock()  # a Pinocchio model has one gravity and one set of buffers
 
 
+class Sample(NamedTuple):
+    """One sample in Pinocchio's columns."""
+
+    q: Array
+    v: Array
+    a: Array
+    wrenches: dict[str, Array] | None
+
+
+class Kept(NamedTuple):
+    """What the forward pass of few samples leaves for the vector-Jacobian product."""
+
+    model: PinocchioModel
+    samples: list[tuple[Array, Array]]  # q of each, and d tau / d (motion, v, a) (nv, 3 nv)
+
+
 def applies(x: Arguments, by_parameters: bool = False) -> bool:
     """float64 on the CPU, one body for all samples, no gradient by its parameters."""
-    return x.q.dtype == torch.float64 and x.q.device.type == "cpu" and not x.parameters.batched and not by_parameters
+    return x.q.dtype == torch.float64 and x.q.is_cpu and not by_parameters and not x.parameters.batched
 
 
 def forward(chain: KinematicChain, x: Arguments) -> Tensor:
@@ -29,58 +47,96 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
     import pinocchio as pin
 
     model = _model(chain, x.parameters)
-    tau = np.empty((len(x.q), chain.nv))
+    tau = np.empty((x.q.shape[0], chain.nv))
     with _one_at_a_time:
         for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
-            forces = () if wrenches is None else (model.joint_wrenches(q, wrenches),)
-            tau[t, model.v_columns] = pin.rnea(model.model, model.data, q, v, a, *forces)
+            tau[t, model.v_columns] = pin.rnea(model.model, model.data, q, v, a, *_forces(model, q, wrenches))
     return torch.from_numpy(tau)
+
+
+def forward_for_vjp(chain: KinematicChain, x: Arguments) -> tuple[Tensor, Kept | None]:
+    """tau (B, nv) and, of few samples in no contact, its derivatives, which Pinocchio computes with it."""
+    if x.q.shape[0] > FEW or x.external is not None:
+        return forward(chain, x), None
+    model = _model(chain, x.parameters)
+    kept, tau = Kept(model, []), np.empty((x.q.shape[0], chain.nv))
+    with _one_at_a_time:
+        for t, sample in enumerate(_samples(model, x)):
+            kept.samples.append((sample.q, _derivatives(model, sample)))
+            tau[t, model.v_columns] = model.data.tau
+    return torch.from_numpy(tau), kept
 
 
 def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv), from the derivatives of rnea (Carpentier & Mansard 2018)."""
-    import pinocchio as pin
-
     assert not by_parameters
-    model, B = _model(chain, x.parameters), len(u)
-    q_bar, v_bar, a_bar = (np.empty((B, n)) for n in (chain.nq, chain.nv, chain.nv))
-    gravity_bar = np.empty((B, 3)) if by_gravity else None
-    external_bar = None if x.external is None else np.empty(x.external.shape)
-    u_all, q_all = u.numpy()[:, model.v_columns], x.q.numpy()[:, model.q_columns]
+    model = _model(chain, x.parameters)
+    external_bar = None if x.external is None else np.zeros(x.external.shape)
+    turns = np.zeros((len(u), chain.nv))
     with _one_at_a_time:
-        for t, (q, v, a, wrenches) in enumerate(_samples(model, x)):
-            tangent, by_v, by_a = _motion_vjp(model, q, v, a, wrenches, u_all[t])
-            v_bar[t, model.v_columns], a_bar[t, model.v_columns] = by_v, by_a
-            if gravity_bar is not None:
-                # tau = ... - sum m J_com^T g
-                J_com = pin.jacobianCenterOfMass(model.model, model.data, q)
-                gravity_bar[t] = -model.skeleton.mass * (J_com @ u_all[t])
-            if wrenches is not None and external_bar is not None:
-                external_bar[t], turn = _external_vjp(model, q, wrenches, u_all[t])
-                tangent = tangent + turn
-            q_bar[t, model.q_columns] = to_q_gradient(model, q_all[t], tangent)
-    gravity, external = (None if bar is None else torch.from_numpy(bar) for bar in (gravity_bar, external_bar))
-    motion = torch.from_numpy(q_bar), torch.from_numpy(v_bar), torch.from_numpy(a_bar)
-    return Gradients(*motion, gravity, external, None)
+        if external_bar is not None:
+            for t, sample in enumerate(_samples(model, x)):
+                external_bar[t], turns[t] = _external_vjp(model, sample, u.numpy()[t, model.v_columns])
+        derivatives = ((s.q, _derivatives(model, s)) for s in _samples(model, x))
+        gradients = _products(model, derivatives, u, by_gravity, turns)
+    return gradients._replace(external=None if external_bar is None else torch.from_numpy(external_bar))
 
 
-def _motion_vjp(
-    model: PinocchioModel, q: Array, v: Array, a: Array, wrenches: dict[str, Array] | None, u: Array
-) -> tuple[Array, Array, Array]:
-    """Gradients (nv) by motions dv of q + dv, by v and by a."""
+def vjp_of(kept: Kept, u: Tensor, by_gravity: bool) -> Gradients:
+    """``vjp`` by what ``forward_for_vjp`` has kept."""
+    if not by_gravity:
+        return _products(*kept, u, False)
+    with _one_at_a_time:
+        return _products(*kept, u, True)
+
+
+def _products(
+    model: PinocchioModel,
+    derivatives: Iterable[tuple[Array, Array]],
+    u: Tensor,
+    by_gravity: bool,
+    turns: Array | None = None,
+) -> Gradients:
+    """Gradients from q and d tau / d (motion, v, a) of each sample; ``turns`` (B, nv) adds to those by motions."""
     import pinocchio as pin
 
-    forces = () if wrenches is None else (model.joint_wrenches(q, wrenches),)
-    dq, dv, M = pin.computeRNEADerivatives(model.model, model.data, q, v, a, *forces)
-    return u @ dq, u @ dv, M @ u
+    u_all, (B, nv) = u.numpy(), u.shape
+    q_bar, v_bar, a_bar = np.empty((B, model.model.nq)), np.empty((B, nv)), np.empty((B, nv))
+    gravity_bar = np.empty((B, 3)) if by_gravity else None
+    for t, (q, D) in enumerate(derivatives):
+        u_t = u_all[t, model.v_columns]
+        by_state = u_t @ D
+        by_motion = by_state[:nv] if turns is None else by_state[:nv] + turns[t]
+        q_bar[t, model.q_columns] = to_q_gradient(model, q, by_motion)
+        v_bar[t, model.v_columns], a_bar[t, model.v_columns] = by_state[nv : 2 * nv], by_state[2 * nv :]
+        if gravity_bar is not None:
+            # tau = ... - sum m J_com^T g
+            J_com = pin.jacobianCenterOfMass(model.model, model.data, q)
+            gravity_bar[t] = -model.skeleton.mass * (J_com @ u_t)
+    gravity = None if gravity_bar is None else torch.from_numpy(gravity_bar)
+    return Gradients(torch.from_numpy(q_bar), torch.from_numpy(v_bar), torch.from_numpy(a_bar), gravity, None, None)
 
 
-def _external_vjp(model: PinocchioModel, q: Array, wrenches: dict[str, Array], u: Array) -> tuple[Array, Array]:
-    """Gradient by the wrenches (n, 6), and the part of that by q (nv) that Pinocchio's derivatives leave out."""
+def _derivatives(model: PinocchioModel, sample: Sample) -> Array:
+    """d tau / d (motion, v, a) (nv, 3 nv), by motions dv of q + dv; leaves tau in the model's data."""
     import pinocchio as pin
 
+    q, v, a, wrenches = sample
+    by_state = pin.computeRNEADerivatives(model.model, model.data, q, v, a, *_forces(model, q, wrenches))
+    return np.concatenate(by_state, 1)  # a copy: the model's own are overwritten by the next sample
+
+
+def _forces(model: PinocchioModel, q: Array, wrenches: dict[str, Array] | None) -> tuple[Any, ...]:
+    return () if wrenches is None else (model.joint_wrenches(q, wrenches),)
+
+
+def _external_vjp(model: PinocchioModel, sample: Sample, u: Array) -> tuple[Array, Array]:
+    """Gradient by the wrenches (n, 6), and the part of that by motions (nv) that Pinocchio's derivatives leave out."""
+    import pinocchio as pin
+
+    wrenches = sample.wrenches or {}
     bar, turn = np.empty((len(wrenches), 6)), np.zeros(len(u))
-    pin.computeJointJacobians(model.model, model.data, q)
+    pin.computeJointJacobians(model.model, model.data, sample.q)
     for i, (name, w) in enumerate(wrenches.items()):
         J = pin.getFrameJacobian(model.model, model.data, model.frame_ids[name], pin.LOCAL_WORLD_ALIGNED)
         U = J @ u
@@ -96,8 +152,6 @@ def to_q_gradient(model: PinocchioModel, q: Array, tangent: Array) -> Array:
     dquat = quat * (w, 0) / 2: its columns are orthogonal, of length |quat| / 2, so the gradient is
     2 quat * (w_bar, 0) / |quat|^2. Scalars, because arrays of three cost more than Pinocchio's derivatives.
     """
-    import pinocchio as pin
-
     single_q, single_v = model.single_axis_columns
     grad = np.empty(len(q))
     grad[single_q] = tangent[single_v]
@@ -108,22 +162,25 @@ def to_q_gradient(model: PinocchioModel, q: Array, tangent: Array) -> Array:
         vector = s * (w * a + y * c - z * b), s * (w * b + z * a - x * c), s * (w * c + x * b - y * a)
         grad[k : k + 4] = *vector, -s * (x * a + y * b + z * c)
         if free:
-            # the position moves by R dv
-            grad[k - 3 : k] = pin.Quaternion(w, x, y, z).normalized().toRotationMatrix() @ tangent[j - 3 : j]
+            # the position moves by R dv = dv + s u x (u x dv + w dv)
+            a, b, c = tangent[j - 3 : j].tolist()
+            d, e, f = y * c - z * b + w * a, z * a - x * c + w * b, x * b - y * a + w * c
+            grad[k - 3 : k] = a + s * (y * f - z * e), b + s * (z * d - x * f), c + s * (x * e - y * d)
     return grad
 
 
-def _samples(model: PinocchioModel, x: Arguments) -> Iterator[tuple[Array, Array, Array, dict[str, Array] | None]]:
-    """q, v, a in Pinocchio's columns and the wrenches, sample by sample, gravity set."""
+def _samples(model: PinocchioModel, x: Arguments) -> Iterator[Sample]:
+    """The samples one by one, quaternions normalised, gravity set."""
     import pinocchio as pin
 
-    q, v, a = x.q.numpy()[:, model.q_columns], x.v.numpy()[:, model.v_columns], x.a.numpy()[:, model.v_columns]
+    q, v, a = x.seen.few or (x.q.numpy(), x.v.numpy(), x.a.numpy())
+    q, v, a = q[:, model.q_columns], v[:, model.v_columns], a[:, model.v_columns]
     gravity, names = x.gravity.numpy(), model.skeleton.body_names
     external = None if x.external is None else x.external.numpy()
     for t in range(len(q)):
         model.model.gravity.linear = gravity if gravity.ndim == 1 else gravity[t]
         wrenches = None if external is None else dict(zip(names, external[t], strict=True))
-        yield pin.normalize(model.model, q[t]), v[t], a[t], wrenches
+        yield Sample(pin.normalize(model.model, q[t]), v[t], a[t], wrenches)
 
 
 @per_chain

@@ -16,7 +16,7 @@ cross = torch.linalg.cross
 
 def forward(chain: KinematicChain, arguments: Arguments) -> Tensor:
     """tau (B, nv) by Newton-Euler in world axes."""
-    q, v, a, gravity, external, parameters = arguments
+    q, v, a, gravity, external, parameters = arguments[:6]
     x = poses(chain, q, parameters)
     V, A = velocities(chain, x, v), accelerations(chain, x, v, a)
     F = inertial_wrenches(x, V, A, gravity, parameters)

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -23,7 +25,7 @@ from physpose.spatial import skew
 
 SOURCE = Path(__file__).with_name("newton_euler.h")
 LANES = {torch.float64: 8, torch.float32: 16}  # of a 512-bit register; half as wide ones take two
-SAMPLES_PER_THREAD = 512  # at least: fewer take less time than starting a thread
+SAMPLES_PER_CHUNK = 512  # at least: fewer take less time than waking a thread
 LARGEST_ANGLE = 1e5  # [rad] that the kernel's sine and cosine take at full precision
 REALS = {torch.float64: "double", torch.float32: "float"}
 
@@ -45,7 +47,7 @@ def available() -> bool:
 
 def applies(x: Arguments) -> bool:
     """One body for all samples, in a precision that the kernel is written for."""
-    return x.q.dtype in LANES and not x.parameters.batched and x.q.device.type in ("cpu", "cuda")
+    return x.q.dtype in LANES and (x.q.is_cpu or x.q.is_cuda) and not x.parameters.batched
 
 
 def forward(chain: KinematicChain, x: Arguments) -> Tensor:
@@ -55,18 +57,24 @@ def forward(chain: KinematicChain, x: Arguments) -> Tensor:
     return tau
 
 
+def forward_for_vjp(chain: KinematicChain, x: Arguments) -> tuple[Tensor, None]:
+    """tau (B, nv), and what is kept for the vector-Jacobian product: nothing."""
+    return forward(chain, x), None
+
+
 def vjp(chain: KinematicChain, x: Arguments, u: Tensor, by_gravity: bool, by_parameters: bool) -> Gradients:
     """Gradients of sum(u tau) for u (B, nv); those by the body's parameters only where asked for."""
-    tree, B = tree_of(chain), len(x.q)
+    tree, B = tree_of(chain), x.q.shape[0]
     L = len(tree.kind)
-    shapes: dict[str, tuple[int, ...]] = {}
+    new = x.q.new_empty
     # the kernel always writes that by gravity
-    shapes |= {"q_bar": tuple(x.q.shape), "v_bar": (B, tree.nv), "a_bar": (B, tree.nv), "gravity_bar": (B, 3)}
-    shapes |= {"external_bar": (B, L, 6)} if x.external is not None else {}
-    shapes |= {"parameter_bar": (B, L, 13)} if by_parameters else {}
-    bars = {name: x.q.new_empty(shape) for name, shape in shapes.items()}
+    bars = {"q_bar": new(x.q.shape), "v_bar": new(u.shape), "a_bar": new(u.shape), "gravity_bar": new(B, 3)}
+    if x.external is not None:
+        bars["external_bar"] = new(B, L, 6)
+    if by_parameters:
+        bars["parameter_bar"] = new(B, L, 13)
     _launch(tree, True, {**_inputs(chain, x), "u_in": u.contiguous(), **bars})
-    external_bar = bars["external_bar"][:, tree.body_link.tolist()] if x.external is not None else None
+    external_bar = bars["external_bar"][:, tree.tensor("body_link", x.q)] if x.external is not None else None
     by_body = _to_bodies(tree, x.parameters, bars["parameter_bar"].sum(0)) if by_parameters else None
     gravity_bar = bars["gravity_bar"] if by_gravity else None
     return Gradients(bars["q_bar"], bars["v_bar"], bars["a_bar"], gravity_bar, external_bar, by_body)
@@ -127,38 +135,63 @@ def _inputs(chain: KinematicChain, x: Arguments) -> dict[str, Tensor]:
     arrays = {
         "table": table,
         "parameters": parameters,
-        "q": _turned_back(tree, x.q),
-        "v_in": x.v,
-        "a_in": x.a,
-        "gravity": x.gravity,
+        "q": _turned_back(tree, x).contiguous(),
+        "v_in": x.v.contiguous(),
+        "a_in": x.a.contiguous(),
+        "gravity": x.gravity.contiguous(),
     }
     if x.external is not None:
         arrays["external"] = x.q.new_zeros(len(x.q), len(tree.kind), 6)
-        arrays["external"][:, tree.body_link.tolist()] = x.external
-    return {name: array.detach().contiguous() for name, array in arrays.items()}
+        arrays["external"][:, tree.tensor("body_link", x.q)] = x.external.detach()
+    return arrays
 
 
-def _turned_back(tree: Tree, q: Tensor) -> Tensor:
+def _turned_back(tree: Tree, x: Arguments) -> Tensor:
     """q (B, nq), hinge angles beyond what the kernel takes brought within half a turn, in float64."""
-    if torch.linalg.vector_norm(q.detach()).item() <= LARGEST_ANGLE:  # no less than the largest; quicker to find
-        return q
+    if x.seen.q_norm <= LARGEST_ANGLE:
+        return x.q
+    q = x.q.detach()
     hinges = torch.as_tensor(tree.q[tree.kind == HINGE], device=q.device)
-    angles = q.detach()[:, hinges].double()
+    angles = q[:, hinges].double()
     # not the remainder by 2 pi, whose own rounding counts after many turns
-    return q.detach().index_copy(1, hinges, torch.atan2(angles.sin(), angles.cos()).to(q.dtype))
+    return q.index_copy(1, hinges, torch.atan2(angles.sin(), angles.cos()).to(q.dtype))
 
 
 def _launch(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:
     """Run the kernel on these arrays; on the CPU by as many threads as torch may use."""
-    samples = len(arrays["q"])
-    chunks = 1 if arrays["q"].is_cuda else min(torch.get_num_threads(), samples // SAMPLES_PER_THREAD)
-    if chunks <= 1:
+    q = arrays["q"]
+    chunks = 1 if q.is_cuda else q.shape[0] // SAMPLES_PER_CHUNK
+    threads = min(torch.get_num_threads(), chunks)
+    if threads <= 1:
         _launch_once(tree, vjp, arrays)
         return
-    bounds = [samples * i // chunks for i in range(chunks + 1)]
-    parts = [{name: _part(name, x, slice(*ends)) for name, x in arrays.items()} for ends in pairwise(bounds)]
-    with ThreadPoolExecutor(chunks) as pool:  # the kernel runs without Python's lock
-        list(pool.map(lambda part: _launch_once(tree, vjp, part), parts))
+    # more chunks than threads, for whoever is free: a thread that waits for a busy core holds up one chunk only
+    bounds = [q.shape[0] * i // chunks for i in range(chunks + 1)]
+    parts = deque({name: _part(name, x, slice(*ends)) for name, x in arrays.items()} for ends in pairwise(bounds))
+    others = [_pool(threads - 1).submit(_launch_all, tree, vjp, parts) for _ in range(threads - 1)]
+    _launch_all(tree, vjp, parts)  # the kernel runs without Python's lock
+    for other in others:
+        if not other.cancel():
+            other.result()
+
+
+def _launch_all(tree: Tree, vjp: bool, parts: deque[dict[str, Tensor]]) -> None:
+    """Take parts until none is left."""
+    while True:
+        try:
+            part = parts.popleft()
+        except IndexError:
+            return
+        _launch_once(tree, vjp, part)
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Kept, because starting threads takes longer than many a batch."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="physpose-rnea")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of the threads
 
 
 def _part(name: str, x: Tensor, samples: slice) -> Tensor:
@@ -167,18 +200,31 @@ def _part(name: str, x: Tensor, samples: slice) -> Tensor:
 
 
 def _launch_once(tree: Tree, vjp: bool, arrays: dict[str, Tensor]) -> None:
-    wp = _warp()
-    q = arrays["q"]
-    lanes = LANES[q.dtype] if q.device.type == "cpu" else 1
-    kernel, Call = _kernel(q.dtype, vjp, -(-len(tree.kind) // 16) * 16, lanes)
-    call = Call()
-    sizes = (len(q), len(tree.kind), q.shape[1], tree.nv, 0 if arrays["gravity"].ndim == 1 else 3)
-    for name, size in zip(SIZES, sizes, strict=True):
-        setattr(call, name, size)
-    for name in POINTERS:
-        setattr(call, name, arrays[name].data_ptr() if name in arrays else 0)
-    stream = wp.stream_from_torch(torch.cuda.current_stream(q.device)) if q.is_cuda else None
-    wp.launch(kernel, dim=-(-len(q) // lanes), inputs=[call], device=str(q.device), stream=stream)
+    q, gravity = arrays["q"], arrays["gravity"]
+    samples, nq = q.shape
+    lanes = LANES[q.dtype] if q.is_cpu else 1
+    command, call_type = _command(q.dtype, vjp, -(-len(tree.kind) // 16) * 16, lanes, q.device)
+    pointers = [arrays[name].data_ptr() if name in arrays else 0 for name in POINTERS]
+    call = call_type(samples, len(tree.kind), nq, tree.nv, 0 if gravity.ndim == 1 else 3, *pointers)
+    command.set_param_at_index_from_ctype(0, call)
+    blocks = -(-samples // lanes)
+    if command.bounds.size != blocks:
+        command.set_dim(blocks)
+    command.launch(_warp().stream_from_torch(torch.cuda.current_stream(q.device)) if q.is_cuda else None)
+
+
+def _command(dtype: torch.dtype, vjp: bool, capacity: int, lanes: int, device: torch.device) -> tuple[Any, Any]:
+    """This thread's recorded launch of a kernel, to be given its arguments: a third of the time of ``wp.launch``."""
+    commands: dict[Any, tuple[Any, Any]] = _of_thread.__dict__.setdefault("commands", {})
+    key = dtype, vjp, capacity, lanes, device
+    if key not in commands:
+        kernel, Call = _kernel(dtype, vjp, capacity, lanes)
+        recorded = _warp().launch(kernel, dim=1, inputs=[Call()], device=str(device), record_cmd=True)
+        commands[key] = recorded, type(Call().__ctype__())
+    return commands[key]
+
+
+_of_thread = threading.local()
 
 
 @lru_cache(maxsize=16)

@@ -35,7 +35,10 @@ class BodyParameters(NamedTuple):
 
 def current_parameters(chain: KinematicChain) -> BodyParameters:
     """``body_parameters(chain)``, kept while its bone scales neither change nor want a gradient."""
-    scales, lengths = chain.log_scales, chain.translation
+    # not as attributes, which takes a module a microsecond each
+    scales, lengths = chain._parameters["log_scales"], chain._buffers["translation"]
+    assert scales is not None
+    assert lengths is not None
     if scales.requires_grad and torch.is_grad_enabled():
         return body_parameters(chain)
     return _kept_parameters(chain, (scales, lengths))
@@ -56,6 +59,10 @@ def body_parameters(chain: KinematicChain, log_scales: Tensor | None = None) -> 
     if log_scales is not None and log_scales.shape[-1:] != chain.log_scales.shape:
         groups = ", ".join(g.name for g in chain.skeleton.scale_groups)
         raise InputError(f"log_scales has shape {tuple(log_scales.shape)}; the last dimension is for {groups}")
+    if log_scales is not None and chain.expansion is not None and len(chain.expansion.slide_rows):
+        # the lengths that are functions of coordinates are no part of the parameters
+        name = chain.skeleton.name
+        raise InputError(f"{name} has lengths that are functions of coordinates; set chain.log_scales itself")
     bodies = chain.skeleton.bodies
     mass = _tensor(chain, np.array([b.mass for b in bodies]))
     com = _tensor(chain, np.array([b.com for b in bodies]))

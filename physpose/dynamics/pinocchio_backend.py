@@ -81,6 +81,13 @@ class PinocchioModel:
     both in world axes. ``gravity`` is (3,) or (T, 3) [m/s^2], world.
     """
 
+    def __new__(cls, skeleton: Skeleton) -> PinocchioModel:
+        if cls is PinocchioModel and skeleton.coordinate_map is not None:
+            from physpose.dynamics.pinocchio_reduced import ReducedPinocchioModel  # here, since that builds on this
+
+            return super().__new__(ReducedPinocchioModel)
+        return super().__new__(cls)
+
     def __init__(self, skeleton: Skeleton):
         self.skeleton = skeleton
         self.model = build_model(skeleton)

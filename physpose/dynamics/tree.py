@@ -79,6 +79,11 @@ class Tree:
         return {name: int(q) + 3 * int(kind == FREE) for name, kind, q in rows if kind in (FREE, BALL)}
 
     @cached_property
+    def quaternion_columns(self) -> np.ndarray:
+        """(n, 4) columns in q of the quaternions."""
+        return np.array(list(self.quaternions.values()), int)[:, None] + np.arange(4)
+
+    @cached_property
     def tilted(self) -> list[bool]:
         """(L,) is the joint frame turned against the parent's."""
         return [not np.array_equal(R, np.eye(3)) for R in self.rotation]

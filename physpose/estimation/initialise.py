@@ -10,7 +10,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.errors import NoPersonError
-from physpose.estimation.state import State
+from physpose.estimation.state import CameraState
 from physpose.skeleton.model import KeypointSet
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array, Keypoints2D
@@ -57,7 +57,7 @@ def viewing_rotation(kp: Keypoints2D, focal: float, principal_point: Array) -> A
     return np.eye(3) + K + K @ K / (1 + c)[:, None, None]
 
 
-def facing_from_landmarks(landmarks: Array, names: tuple[str, ...], start: State) -> Array:
+def facing_from_landmarks(landmarks: Array, names: tuple[str, ...], start: CameraState) -> Array:
     """R_world_pelvis (T, 3, 3) from detector landmarks (T, K, 3) in ``start``'s camera's axes; NaN where unseen."""
     i = trunk_index(names)
     world = landmarks @ start.R_camera_world.numpy()  # camera -> world
@@ -123,9 +123,9 @@ def placed(
     kp: Keypoints2D,
     R_world_pelvis: Array,
     posture: Tensor,
-    start: State,
+    start: CameraState,
     principal_point: Array,
-) -> State:
+) -> CameraState:
     """``posture`` (n_coordinates,) turned by R_world_pelvis (T, 3, 3) and placed so that it projects where seen.
 
     Body and camera are ``start``'s.

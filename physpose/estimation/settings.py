@@ -77,6 +77,14 @@ class EstimationSettings:
         }
     )
 
+    # markers
+    marker_noise: float = 0.001  # [m] white noise of a marker whose skin wanders as ``marker_wander``; others in ratio
+    marker_wander: float = 0.010  # [m] typical soft tissue artefact: it does not set the smoothing, it weighs markers
+    marker_robust: float = 4.0  # [sigma of soft tissue] Cauchy scale
+    marker_correlation_time: float = 0.2  # [s] soft tissue repeats its error for about so long
+    registration_frames: int = 60  # at most, from which scales and places of markers are found
+    joint_centre_sigma: float = 0.008  # [m] of rules that find them from markers (Harrington 2007: 5 to 10 mm)
+
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
     camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails

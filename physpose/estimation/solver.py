@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from numpy.linalg import LinAlgError
@@ -11,15 +12,15 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
 from physpose.estimation.banded import BorderedSystem
-from physpose.estimation.state import Kinematics, State
-from physpose.estimation.terms import Term
+from physpose.estimation.state import Kinematics
+from physpose.estimation.terms import S, Term
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solution:
+class Solution(Generic[S]):
     """Where the iteration ended."""
 
-    state: State
+    state: S
     cost: float
     term_costs: dict[str, float]
     iterations: int
@@ -28,8 +29,8 @@ class Solution:
 
 def solve(
     chain: KinematicChain,
-    terms: Sequence[Term],
-    state: State,
+    terms: Sequence[Term[S]],
+    state: S,
     points: Points,
     free: Tensor,
     *,
@@ -38,7 +39,7 @@ def solve(
     tolerance: float = 1e-4,
     damping: float = 1e-3,
     on_iteration: Callable[[int, float], None] | None = None,
-) -> Solution:
+) -> Solution[S]:
     """Minimise the sum of ``terms`` from ``state``; ``free`` (n_shared) bool says which shared unknowns may move.
 
     Ends when a step lowers the cost by less than ``tolerance`` of itself (converged) or at ``max_iterations``.
@@ -55,8 +56,7 @@ def solve(
         if better is None:
             converged = True
             break
-        state, new_cost = better
-        kin = Kinematics(chain, state, points)
+        state, kin, new_cost = better
         converged = cost - new_cost < tolerance * cost
         cost = new_cost
         if on_iteration:
@@ -67,14 +67,14 @@ def solve(
 
 def _accepted_step(
     chain: KinematicChain,
-    terms: Sequence[Term],
-    state: State,
+    terms: Sequence[Term[S]],
+    state: S,
     points: Points,
     system: BorderedSystem,
     free: Tensor,
     cost: float,
     damping: float,
-) -> tuple[tuple[State, float] | None, float]:
+) -> tuple[tuple[S, Kinematics, float] | None, float]:
     """The first step of rising damping that lowers the cost, and the damping to start from next time."""
     for _ in range(8):
         try:
@@ -82,12 +82,13 @@ def _accepted_step(
         except LinAlgError:
             damping = max(damping, 1e-6) * 10
             continue
-        new_cost = _cost(terms, candidate, Kinematics(chain, candidate, points, jacobians=False))
+        kin = Kinematics(chain, candidate, points)
+        new_cost = _cost(terms, candidate, kin)
         if new_cost < cost:
-            return (candidate, new_cost), max(damping / 5, 1e-7)
+            return (candidate, kin, new_cost), max(damping / 5, 1e-7)
         damping *= 6
     return None, damping
 
 
-def _cost(terms: Sequence[Term], state: State, kin: Kinematics) -> float:
+def _cost(terms: Sequence[Term[S]], state: S, kin: Kinematics) -> float:
     return float(sum((t.cost(state, kin) for t in terms), torch.zeros(())))

@@ -1,13 +1,15 @@
 """The unknowns of a fit, how a step moves them, and the kinematics all terms share.
 
 Per frame (n = nv): pelvis position in the world (3), pelvis rotation in the pelvis frame (3), coordinates.
-Shared: log bone scales, camera pitch and roll (about the camera's own x and z), camera height, log focal length.
-The camera stands above the world's origin and its heading is fixed: the subject's place is relative to it.
+Shared by all frames: log bone scales, then what the observations bring along: a camera's pitch and roll (about its own
+x and z), height and log focal length, or each marker's offset on its body.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,52 +23,115 @@ PITCH_ROLL, HEIGHT, FOCAL = slice(-4, -2), -2, -1
 
 @dataclass(frozen=True)
 class State:
-    """Values of all unknowns."""
+    """Values of the unknowns that every fit has."""
 
     q: Tensor  # (T, nq)
     log_scales: Tensor  # (G,)
+
+    @property
+    def n_own(self) -> int:
+        """How many shared unknowns stand behind the scales."""
+        return 0
+
+    @property
+    def n_shared(self) -> int:
+        return self.log_scales.shape[0] + self.n_own
+
+    @property
+    def registration(self) -> Tensor:
+        """(M, 3) [m], body frame: how far the first M points lie from their places on the scaled body."""
+        return self.q.new_zeros(0, 3)
+
+    def stepped(self, dx: Tensor, ds: Tensor) -> Self:
+        """The state after a step dx (T, nv) of the frames and ds (n_shared) of the shared unknowns."""
+        p = self.q[:, :3] + dx[:, :3]
+        quat = quat_mul(self.q[:, 3:7], quat_exp(dx[:, 3:6]))
+        quat = quat / quat.norm(dim=-1, keepdim=True)
+        q = torch.cat([p, quat, self.q[:, 7:] + dx[:, 6:]], -1)
+        return replace(self, q=q, log_scales=self.log_scales + ds[: len(self.log_scales)])
+
+    def frames(self, keep: slice | Tensor) -> Self:
+        return replace(self, q=self.q[keep])
+
+
+@dataclass(frozen=True)
+class CameraState(State):
+    """With one static camera. It stands above the world's origin and its heading is fixed: the subject's place is
+    relative to it."""
+
     R_camera_world: Tensor  # (3, 3)
     height: Tensor  # () camera above the floor [m]
     log_focal: Tensor  # () log of the focal length [px]
 
     @property
-    def n_shared(self) -> int:
-        return self.log_scales.shape[0] + N_CAMERA
+    def n_own(self) -> int:
+        return N_CAMERA
 
-    def stepped(self, dx: Tensor, ds: Tensor) -> State:
-        """The state after a step dx (T, nv) of the frames and ds (n_shared) of the shared unknowns."""
-        p = self.q[:, :3] + dx[:, :3]
-        quat = quat_mul(self.q[:, 3:7], quat_exp(dx[:, 3:6]))
-        quat = quat / quat.norm(dim=-1, keepdim=True)
+    def stepped(self, dx: Tensor, ds: Tensor) -> Self:
         turn = torch.stack([ds[-4], torch.zeros_like(ds[-4]), ds[-3]])
-        return State(
-            torch.cat([p, quat, self.q[:, 7:] + dx[:, 6:]], -1),
-            self.log_scales + ds[:-N_CAMERA],
-            so3_exp(turn) @ self.R_camera_world,
-            self.height + ds[HEIGHT],
-            self.log_focal + ds[FOCAL],
+        return replace(
+            super().stepped(dx, ds),
+            R_camera_world=so3_exp(turn) @ self.R_camera_world,
+            height=self.height + ds[HEIGHT],
+            log_focal=self.log_focal + ds[FOCAL],
         )
 
-    def frames(self, keep: slice | Tensor) -> State:
-        return replace(self, q=self.q[keep])
+
+@dataclass(frozen=True)
+class MarkerState(State):
+    """With markers whose places on the body are found along with the motion."""
+
+    offsets: Tensor  # (M, 3) [m], body frame
+
+    @property
+    def n_own(self) -> int:
+        return self.offsets.numel()
+
+    @property
+    def registration(self) -> Tensor:
+        return self.offsets
+
+    def stepped(self, dx: Tensor, ds: Tensor) -> Self:
+        return replace(super().stepped(dx, ds), offsets=self.offsets + ds[len(self.log_scales) :].reshape(-1, 3))
 
 
 class Kinematics:
-    """Poses, points and their Jacobians for one state; computed once, read by every term."""
+    """Poses, points and, once asked for, their Jacobians for one state; computed once, read by every term."""
 
-    def __init__(self, chain: KinematicChain, state: State, points: Points, jacobians: bool = True):
+    def __init__(self, chain: KinematicChain, state: State, points: Points):
+        self._chain, self._state, self._points = chain, state, points
         self.frames: Frames = chain.fk(state.q, state.log_scales)
         self.points: Tensor = chain.locate(self.frames, points, state.log_scales)  # (T, K, 3), world
         self.R_pelvis = self.frames.R[:, 0]
-        if jacobians:
-            J = chain.point_jacobian(self.frames, points, self.points)
-            # the pelvis' position is a world vector here
-            J[..., :3] = torch.eye(3, dtype=J.dtype)
-            self.J: Tensor = J  # (T, K, 3, nv)
-            Js = chain.scale_jacobian(self.frames, points, state.log_scales)
-            self.Js = torch.cat([Js, Js.new_zeros(*Js.shape[:-1], N_CAMERA)], -1)  # (T, K, 3, n_shared)
+        if len(state.registration):
+            moved = matvec(self._R_registered, state.registration.expand(len(state.q), -1, -1))
+            self.points[:, : len(state.registration)] += moved
 
-    def camera_points(self, state: State, index: slice) -> Tensor:
+    @property
+    def _R_registered(self) -> Tensor:
+        """(T, M, 3, 3) of the bodies whose points were moved."""
+        return self.frames.R[:, self._points.body[: len(self._state.registration)]]
+
+    @cached_property
+    def J(self) -> Tensor:
+        """d(points)/d(frame's unknowns) (T, K, 3, nv)."""
+        J = self._chain.point_jacobian(self.frames, self._points, self.points)
+        # the pelvis' position is a world vector here
+        J[..., :3] = torch.eye(3, dtype=J.dtype)
+        return J
+
+    @cached_property
+    def Js(self) -> Tensor:
+        """d(points)/d(shared unknowns) (T, K, 3, n_shared)."""
+        state, G = self._state, len(self._state.log_scales)
+        Js = self.points.new_zeros(*self.points.shape, state.n_shared)
+        if G:
+            Js[..., :G] = self._chain.scale_jacobian(self.frames, self._points, state.log_scales)
+        for m in range(len(state.registration)):
+            Js[:, m, :, G + 3 * m : G + 3 * m + 3] = self._R_registered[:, m]
+        return Js
+
+    def camera_points(self, state: CameraState, index: slice) -> Tensor:
         """The points ``index`` in camera axes (T, k, 3) [m]."""
         p = self.points[:, index].clone()
         p[..., 2] -= state.height

@@ -6,8 +6,8 @@ for several frames), weighted by dt / correlation time, so that the answer does 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,34 +15,48 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
 from physpose.estimation.posture_prior import PosturePrior, posture_jacobian, posture_vector
-from physpose.estimation.state import FOCAL, HEIGHT, PITCH_ROLL, Kinematics, State
-from physpose.spatial import quat_conj, quat_log, quat_mul, quat_to_matrix, skew, so3_right_jacobian_inverse
+from physpose.estimation.state import Kinematics, State
+from physpose.spatial import quat_conj, quat_log, quat_mul, quat_to_matrix, so3_right_jacobian_inverse
+
+S = TypeVar("S", bound=State)
+S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 
 
-class Term(Protocol):
+class Term(Protocol[S_contra]):
     """One addend of the objective."""
 
     name: str
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
+    def cost(self, state: S_contra, kin: Kinematics) -> Tensor:
         """Half the (robust) sum of squared whitened residuals, a scalar."""
         ...
 
-    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
+    def add_to(self, system: BorderedSystem, state: S_contra, kin: Kinematics) -> None:
         """Add J'J and J'r, linearised at ``state``."""
         ...
 
 
-class FrameTerm:
+class FrameTerm(Generic[S]):
     """A term whose residuals each belong to one frame."""
 
-    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
+    name: str
+    per_frame: ClassVar[tuple[str, ...]] = ()  # fields with one row a frame
+
+    def on(self, frames: Tensor) -> Self:
+        """The same term on some of its frames."""
+        return replace(self, **{f: getattr(self, f)[frames] for f in self.per_frame})  # type: ignore[type-var]
+
+    def frame_costs(self, state: S, kin: Kinematics) -> Tensor:
         """The cost of each frame (T,)."""
         raise NotImplementedError
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
+    def cost(self, state: S, kin: Kinematics) -> Tensor:
         """Half the (robust) sum of squared whitened residuals, a scalar."""
         return self.frame_costs(state, kin).sum()
+
+    def add_to(self, system: BorderedSystem, state: S, kin: Kinematics) -> None:
+        """Add J'J and J'r, linearised at ``state``."""
+        raise NotImplementedError
 
 
 def robust(r2: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -51,96 +65,14 @@ def robust(r2: Tensor, scale: float) -> tuple[Tensor, Tensor]:
 
 
 @dataclass
-class Reprojection(FrameTerm):
-    """Detected 2D keypoints against the projected body points, robust, weighted by confidence."""
-
-    uv: Tensor  # (T, K, 2) [px]; NaN where not seen
-    weight: Tensor  # (T, K) [1/px^2]: 0 where not seen, else confidence, spread and time weight
-    principal_point: Tensor  # (2,) [px]
-    index: slice  # of the keypoints in the kinematics' points
-    time_weight: Tensor  # (T,) the part of ``weight`` that is dt / correlation time
-    robust_scale: float = 2.0
-    name: str = "reprojection"
-
-    def __post_init__(self) -> None:
-        self.uv = torch.where(self.weight[..., None] > 0, self.uv, 0.0)
-
-    def _residual(self, state: State, kin: Kinematics) -> tuple[Tensor, Tensor, Tensor]:
-        p = kin.camera_points(state, self.index)
-        z = p[..., 2].clamp(min=0.1)
-        r = state.log_focal.exp() * p[..., :2] / z[..., None] + self.principal_point - self.uv
-        return r, p, z
-
-    def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
-
-    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
-        loss, _ = self._robust(self._residual(state, kin)[0])
-        return 0.5 * (self.time_weight[:, None] * loss).sum(1)
-
-    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
-        r, p, z = self._residual(state, kin)
-        w = self.weight * self._robust(r)[1]
-        P = self._projection_jacobian(p, z, state) * w.sqrt()[..., None, None]
-        R = state.R_camera_world
-        T = r.shape[0]
-        J = (P @ R) @ kin.J[:, self.index]
-        Js = (P @ R) @ kin.Js[:, self.index]
-        turn = -skew(p)  # phi x p for a small turn phi of the camera
-        Js[..., PITCH_ROLL] = P @ turn[..., [0, 2]]
-        Js[..., HEIGHT] = -(P @ R[:, 2])
-        Js[..., FOCAL] = (r + self.uv - self.principal_point) * w.sqrt()[..., None]
-        system.add_frame(
-            (r * w.sqrt()[..., None]).reshape(T, -1), J.reshape(T, -1, J.shape[-1]), Js.reshape(T, -1, Js.shape[-1])
-        )
-
-    @staticmethod
-    def _projection_jacobian(p: Tensor, z: Tensor, state: State) -> Tensor:
-        """d(uv)/d(p_camera) (T, K, 2, 3)."""
-        f, zero = state.log_focal.exp(), torch.zeros_like(z)
-        rows = [f / z, zero, -f * p[..., 0] / z**2, zero, f / z, -f * p[..., 1] / z**2]
-        return torch.stack(rows, -1).unflatten(-1, (2, 3))
-
-
-@dataclass
-class Depth(FrameTerm):
-    """Weak prior from the detector's own 3D: depth of each keypoint relative to a parent keypoint."""
-
-    offset: Tensor  # (T, E, 3) [m], detector's vector from parent to child keypoint, camera axes
-    weight: Tensor  # (T, E, 3) 1/m^2 per camera axis
-    child: Tensor  # (E,) index in the kinematics' points
-    parent: Tensor  # (E,)
-    robust_scale: float = 2.0
-    time_weight: Tensor = field(default_factory=lambda: torch.ones(1))
-    name: str = "depth"
-
-    def _residual(self, state: State, kin: Kinematics) -> tuple[Tensor, Tensor]:
-        d = kin.points[:, self.child] - kin.points[:, self.parent]
-        r = d @ state.R_camera_world.T - self.offset
-        return r, (r**2 * self.weight).sum(-1) / self.time_weight[:, None]
-
-    def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
-        _, r2 = self._residual(state, kin)
-        return 0.5 * (self.time_weight[:, None] * robust(r2, self.robust_scale)[0]).sum(1)
-
-    def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
-        r, r2 = self._residual(state, kin)
-        w = (self.weight * robust(r2, self.robust_scale)[1][..., None]).sqrt()
-        R, T = state.R_camera_world, r.shape[0]
-        J = w[..., None] * (R @ (kin.J[:, self.child] - kin.J[:, self.parent]))
-        Js = w[..., None] * (R @ (kin.Js[:, self.child] - kin.Js[:, self.parent]))
-        Js[..., PITCH_ROLL] = w[..., None] * -skew(r + self.offset)[..., [0, 2]]
-        system.add_frame((w * r).reshape(T, -1), J.reshape(T, -1, J.shape[-1]), Js.reshape(T, -1, Js.shape[-1]))
-
-
-@dataclass
-class Limits(FrameTerm):
+class Limits(FrameTerm[State]):
     """Soft joint ranges (APRS eq. 29, one-sided): zero inside."""
 
     chain: KinematicChain
     weight: Tensor  # (T, 1) 1/rad^2
     margin: float = 0.0  # [rad] the barrier starts this far inside the range
     name: str = "limits"
+    per_frame: ClassVar[tuple[str, ...]] = ("weight",)
 
     def _residual(self, state: State) -> Tensor:
         x, limits = state.q[:, 7:], self.chain.limits
@@ -157,7 +89,7 @@ class Limits(FrameTerm):
 
 
 @dataclass
-class Posture(FrameTerm):
+class Posture(FrameTerm[State]):
     """What postures people take: a Gaussian mixture from motion capture, weak and with heavy tails."""
 
     prior: PosturePrior
@@ -165,6 +97,7 @@ class Posture(FrameTerm):
     weight: Tensor  # (T,) dt / correlation time
     robust_scale: float
     name: str = "posture"
+    per_frame: ClassVar[tuple[str, ...]] = ("weight",)
 
     def _residual(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """Whitened residual (T, n) of each frame's best component, its Jacobian on x, and the frame's energy (T,)."""
@@ -186,7 +119,7 @@ class Smoothness:
     """White jerk (order 3) or acceleration (order 2): temporal term (APRS eq. 27) in real time, on the manifold."""
 
     time: Tensor  # (T,) [s]
-    sigma: Tensor  # (nv,) [m/s^3.sqrt(s)...]: square root of the spectral density of the highest derivative
+    sigma: Tensor  # (nv,) or (T - order, nv) [m/s^3.sqrt(s)...]: root of the highest derivative's spectral density
     order: int = 3
     name: str = "jerk"
 
@@ -234,7 +167,7 @@ class Smoothness:
         rows = len(c[0])
         Jinv = so3_right_jacobian_inverse(turn)
         J0 = -Jinv @ quat_to_matrix(turn_conj(state.q))
-        s = self.sigma[3:6, None]
+        s = self.sigma[..., 3:6, None]
         zero = torch.zeros(rows, 3, 3, dtype=turn.dtype)
         on_first = [c[i + 1][:, None, None] * J0[i : i + rows] for i in range(self.order)] + [zero]
         on_second = [zero] + [c[i + 1][:, None, None] * Jinv[i : i + rows] for i in range(self.order)]
@@ -293,7 +226,7 @@ class Floor:
 
 
 @dataclass
-class Balance(FrameTerm):
+class Balance(FrameTerm[State]):
     """Standing on the feet, the zero-moment point lies between them: it tells where down is.
 
     zmp = com - (com_z / g) com_acceleration, horizontally (Vukobratovic and Borovac 2004, without angular momentum).
@@ -331,59 +264,22 @@ class Balance(FrameTerm):
 
 
 @dataclass
-class SharedPrior:
-    """Priors of the shared unknowns: bone scales, stature, camera attitude and height, focal length."""
+class BodyPrior:
+    """Priors of the bone scales and of the stature they give together."""
 
     scale_sigma: Tensor  # (G,) of log scales
     stature_gradient: Tensor  # (G,) d(log stature)/d(log scale) at unit scale
     stature_sigma: float  # of log stature
-    height: tuple[float, float]  # mean, sigma of the camera's height [m]
-    tilt_sigma: tuple[float, float]  # pitch, roll [rad]
-    log_focal: tuple[float, float]  # mean, sigma
-    name: str = "body and camera"
+    name: str = "body"
 
     def _residual(self, state: State) -> tuple[Tensor, Tensor]:
-        s, R = state.log_scales, state.R_camera_world
-        G, n = s.shape[0], state.n_shared
-        # world z seen by the camera is (roll, -1, pitch) for a level one
-        up = R[:, 2]
-        w = self._tilt_weight(up)
-        r = torch.cat(
-            [
-                s / self.scale_sigma,
-                (self.stature_gradient @ s / self.stature_sigma)[None],
-                torch.stack(
-                    [
-                        -w[0] * up[2] / self.tilt_sigma[0],
-                        w[1] * up[0] / self.tilt_sigma[1],
-                        (state.height - self.height[0]) / self.height[1],
-                        (state.log_focal - self.log_focal[0]) / self.log_focal[1],
-                    ]
-                ),
-            ]
-        )
-        J = torch.zeros(G + 5, n, dtype=s.dtype)
-        J[:G, :G] = torch.diag(1 / self.scale_sigma)
-        J[G, :G] = self.stature_gradient / self.stature_sigma
-        turn = -skew(up)[:, [0, 2]]  # d up = phi x up
-        J[G + 1, PITCH_ROLL] = -w[0] * turn[2] / self.tilt_sigma[0]
-        J[G + 2, PITCH_ROLL] = w[1] * turn[0] / self.tilt_sigma[1]
-        J[G + 3, HEIGHT] = 1 / self.height[1]
-        J[G + 4, FOCAL] = 1 / self.log_focal[1]
-        return r, J
-
-    def _tilt(self, up: Tensor) -> Tensor:
-        return torch.stack([up[2] / self.tilt_sigma[0], up[0] / self.tilt_sigma[1]])
-
-    def _tilt_weight(self, up: Tensor) -> Tensor:
-        # most cameras stand level, some are tilted on purpose: heavy tails
-        return robust(self._tilt(up) ** 2, 1.0)[1].sqrt()
+        G = state.log_scales.shape[0]
+        D = torch.cat([torch.diag(1 / self.scale_sigma), self.stature_gradient[None] / self.stature_sigma])
+        J = torch.cat([D, D.new_zeros(G + 1, state.n_own)], 1)
+        return D @ state.log_scales, J
 
     def cost(self, state: State, kin: Kinematics) -> Tensor:
-        r = self._residual(state)[0]
-        G, up = state.log_scales.shape[0], state.R_camera_world[:, 2]
-        quadratic = (r[: G + 1] ** 2).sum() + (r[G + 3 :] ** 2).sum()
-        return 0.5 * (quadratic + robust(self._tilt(up) ** 2, 1.0)[0].sum())
+        return 0.5 * (self._residual(state)[0] ** 2).sum()
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         system.add_shared(*self._residual(state))

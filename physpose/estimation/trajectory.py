@@ -19,10 +19,11 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation import initialise
 from physpose.estimation.facing import most_likely_path
-from physpose.estimation.problem import EARTH_GRAVITY, CameraPrior, VideoProblem
+from physpose.estimation.problem import EARTH_GRAVITY
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
-from physpose.estimation.state import State, blend, resample
+from physpose.estimation.state import CameraState, blend, resample
+from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Camera, Keypoints2D
 
@@ -93,15 +94,15 @@ class _Coarse:
     """A solution at low frame rate."""
 
     time: Tensor  # (T',)
-    solution: Solution
+    solution: Solution[CameraState]
 
 
-def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: State | None) -> _Coarse:
+def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) -> _Coarse:
     """Solve at a low frame rate, contacts found in between; ``shared`` holds body and camera if they are known."""
     kp = kp.frames(coarse_frames(kp.time, problem.settings.coarse_rate))
     known = shared is not None
     state = first_guess(problem, kp, shared)
-    contact = problem.no_contact(kp) if not known else problem.contacts_of(state, kp.time)
+    contact = problem.no_contact(kp.n_frames) if not known else problem.contacts_of(state, kp.time)
     for k, height in enumerate((*CONTACT_HEIGHTS, problem.settings.contact_height)):
         free = problem.free(scales=not known and k > 0, camera=not known)
         solution = problem.solve_on(kp, state, contact, free, COARSE_ITERATIONS)
@@ -112,7 +113,9 @@ def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: State | None) -> _Co
     return _Coarse(torch.as_tensor(kp.time), solution)
 
 
-def _fine(problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bool) -> tuple[Solution, Tensor]:
+def _fine(
+    problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bool
+) -> tuple[Solution[CameraState], Tensor]:
     """Solve on all frames from a coarse solution. Returns it and the belief in contact (T, C)."""
     q = resample(coarse.solution.state.q, coarse.time, torch.as_tensor(kp.time))
     state = replace(coarse.solution.state, q=q)
@@ -126,11 +129,11 @@ def _fine(problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bo
 
 
 def _windowed(
-    problem: VideoProblem, kp: Keypoints2D, shared: State, windows: list[slice], report: Callable[[float], None]
+    problem: VideoProblem, kp: Keypoints2D, shared: CameraState, windows: list[slice], report: Callable[[float], None]
 ) -> Trajectory:
     """Window by window with body and camera held, blended where windows overlap; unseen stretches are bridged."""
-    solutions: list[Solution] = []
-    stitched = _Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.contact_points))
+    solutions: list[Solution[CameraState]] = []
+    stitched = Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.contact_points))
     for i, window in enumerate(windows):
         part = kp.frames(window)
         if np.isfinite(part.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS:
@@ -141,7 +144,7 @@ def _windowed(
     return _trajectory(problem, solutions, *stitched.bridged(torch.as_tensor(kp.time)))
 
 
-class _Stitched:
+class Stitched:
     """Poses and contacts of a clip, put together from windows in order of time."""
 
     def __init__(self, T: int, nq: int, n_contacts: int):
@@ -166,11 +169,11 @@ class _Stitched:
         return self.q, self.contact
 
 
-def first_guess(problem: VideoProblem, kp: Keypoints2D, shared: State | None) -> State:
+def first_guess(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) -> CameraState:
     """Start states after a few iterations without contacts; of several, frame by frame the most likely."""
     free = problem.free(scales=False, camera=False)
     guesses = [problem.posed_like_landmarks(kp, g) for g in problem.first_guesses(kp, shared)]
-    solutions = [problem.solve_on(kp, g, problem.no_contact(kp), free, 15) for g in guesses]
+    solutions = [problem.solve_on(kp, g, problem.no_contact(kp.n_frames), free, 15) for g in guesses]
     if len(solutions) == 1:
         return solutions[0].state
     costs = torch.stack([problem.frame_costs(kp, s.state) for s in solutions])
@@ -206,7 +209,9 @@ def spread_pieces(time: Array, total: float, n: int) -> NDArray[np.intp]:
     return np.flatnonzero([any(s <= t <= s + length for s in starts) for t in time])
 
 
-def _trajectory(problem: VideoProblem, solutions: list[Solution], q: Tensor, contact: Tensor) -> Trajectory:
+def _trajectory(
+    problem: VideoProblem, solutions: list[Solution[CameraState]], q: Tensor, contact: Tensor
+) -> Trajectory:
     """Tensors to the public result."""
     state = solutions[0].state
     R = state.R_camera_world.numpy()

@@ -41,8 +41,8 @@ class AmassFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownMotion:
-    """A motion on a skeleton: what inverse dynamics starts from."""
+class AmassMotion:
+    """The motion on a skeleton."""
 
     time: Array  # (T,) [s]
     q: Array  # (T, nq)
@@ -77,7 +77,7 @@ def read_amass(path: str | os.PathLike[str]) -> AmassFile:
         raise InputError(f"{path}: damaged, or no AMASS motion ({error})") from error
 
 
-def amass_motion(file: AmassFile | str | os.PathLike[str], skeleton: Skeleton, *, up: str = "z") -> KnownMotion:
+def amass_motion(file: AmassFile | str | os.PathLike[str], skeleton: Skeleton, *, up: str = "z") -> AmassMotion:
     """The motion's q (T, nq) on a body model's skeleton.
 
     Joints that the skeleton has and the file lacks (fingers, say) stay straight, those it lacks are left out; both are
@@ -92,7 +92,7 @@ def amass_motion(file: AmassFile | str | os.PathLike[str], skeleton: Skeleton, *
     poses, notes = _on_joints(file, skeleton)
     q = q_from_smpl(poses, file.trans, skeleton.skin.root_at, up=up)
     notes = (*notes, *_shape_note(file, skeleton), *_upward_note(file, up))
-    return KnownMotion(time=file.time, q=q, source=str(file.path), warnings=notes)
+    return AmassMotion(time=file.time, q=q, source=str(file.path), warnings=notes)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

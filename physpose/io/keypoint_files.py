@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from physpose.errors import InputError, NoPersonError
 from physpose.io.keypoint_layouts import Layout, guess_layout, layout_of
-from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES, keypoint_names
+from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES, keypoint_landmarks, keypoint_names
 from physpose.types import Array, Keypoints2D
 
 Frames = dict[int, list[Array]]  # frame number -> people (K, 3): x, y [px], confidence
@@ -63,6 +64,7 @@ def keypoints_from_array(
     time: ArrayLike | None = None,
     keypoint_set: str,
     image_size: tuple[int, int] | None = None,
+    landmarks: ArrayLike | None = None,
 ) -> Keypoints2D:
     """Keypoints of an array (T, K, 2|3) of one person or (P, T, K, 2|3): x, y [px] and, optionally, confidence 0..1.
 
@@ -70,8 +72,11 @@ def keypoints_from_array(
         array: a missing keypoint is NaN or has confidence 0.
         fps: frames per second; or instead
         time: (T,) [s], strictly increasing.
-        keypoint_set: a name of ``physpose.skeleton.keypoint_sets.KEYPOINT_NAMES``.
+        keypoint_set: a name of ``physpose.skeleton.keypoint_sets.KEYPOINT_NAMES``, or of a layout that becomes one.
         image_size: width, height [px].
+        landmarks: (T, K, 3) or (P, T, K, 3), the same keypoints in 3D as a network lifted them (MixSTE, DiffPose, ...):
+            x right, y down, z away, as from a camera that looks straight at the person; relative to anything, in
+            any unit of length, since fits take directions from it. NaN where missing.
 
     Raises:
         InputError: shape, time, confidence or number of keypoints do not fit.
@@ -85,9 +90,15 @@ def keypoints_from_array(
         values = np.concatenate([values, np.isfinite(values).all(-1, keepdims=True)], -1)
     elif np.nanmax(values[..., 2], initial=0) > 1 or np.nanmin(values[..., 2], initial=0) < 0:
         low, high = np.nanmin(values[..., 2]), np.nanmax(values[..., 2])
-        raise InputError(f"the third column is the confidence, 0..1; given: {low:g} to {high:g}")
+        raise InputError(
+            f"the third column is the confidence, 0..1; given: {low:g} to {high:g}. "
+            "Keypoints in 3D go into landmarks=, beside the 2D ones that they were lifted from"
+        )
     stamps = _checked_time(time, fps, values.shape[1])
-    return _keypoints(layout.apply(values), stamps, layout.keypoint_set, image_size, source="array")
+    found = _keypoints(layout.apply(values), stamps, layout.keypoint_set, image_size, source="array")
+    if landmarks is None:
+        return found
+    return replace(found, landmarks=_from_mid_hip(layout.apply(_checked_landmarks(landmarks, values)), found))
 
 
 def _keypoints(
@@ -124,6 +135,26 @@ def _checked_array(array: ArrayLike) -> Array:
     if np.isinf(values).any():
         raise InputError("a keypoint is infinite; mark missing ones by NaN")
     return values
+
+
+def _checked_landmarks(landmarks: ArrayLike, values: Array) -> Array:
+    try:
+        points = np.asarray(landmarks, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"landmarks must be an array of numbers ({error})") from error
+    points = points[None] if points.ndim == 3 else points
+    if points.shape != (*values.shape[:3], 3):
+        raise InputError(f"landmarks of shape {np.shape(landmarks)}; {(*values.shape[:3], 3)} fits the 2D keypoints")
+    if np.isinf(points).any():
+        raise InputError("a landmark is infinite; mark missing ones by NaN")
+    return points
+
+
+def _from_mid_hip(points: Array, found: Keypoints2D) -> Array:
+    """3D keypoints (P, T, K, 3) relative to the middle of the hips; NaN in frames without both."""
+    marks = keypoint_landmarks(found.keypoint_set)
+    hips = points[:, :, [marks.index("hip_l"), marks.index("hip_r")]]
+    return points - hips.mean(2, keepdims=True)
 
 
 def _checked_fps(fps: float | None, what: str) -> float:

@@ -1,16 +1,10 @@
-"""Tables of numbers on disk: OpenSim's .mot and .sto, marker files .trc, .csv. The writers replace a file in one step.
-
-The functions neither convert units nor axes (``conventions`` does): what they get is what they write, except that .mot
-and .sto with ``inDegrees=yes`` hold angles in degrees, as their header says.
-"""
+"""What the readers and writers of text tables share; and .csv. A file is replaced in one step."""
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,27 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DIGITS = "%.10g"  # of every number: finer than any measured value, coarser than float64's noise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """A .mot or .sto file as it is on disk."""
-
-    name: str  # first line of the header
-    names: tuple[str, ...]  # columns after "time"
-    time: Array  # (T,) [s]
-    data: Array  # (T, n), missing values NaN
-    in_degrees: bool  # what the header says of the angles among the columns
-
-
-@dataclass(frozen=True, kw_only=True)
-class Markers:
-    """A .trc file as it is on disk."""
-
-    names: tuple[str, ...]
-    time: Array  # (T,) [s]
-    positions: Array  # (T, n, 3) in ``units``, missing markers NaN
-    units: str  # "mm" or "m"
 
 
 def replace_file(path: str | Path, content: str | bytes) -> Path:
@@ -75,126 +48,18 @@ def _umask() -> int:
     return mask
 
 
-# --- .mot and .sto --------------------------------------------------------------------------------------------------
-
-
-def write_storage(
-    path: str | Path, names: Sequence[str], time: Array, data: Array, *, in_degrees: bool, title: str
-) -> Path:
-    """Write OpenSim's storage format (.mot, .sto).
-
-    Args:
-        path: file to write.
-        names: n column names, without "time".
-        time: (T,) [s].
-        data: (T, n); angles in degrees where ``in_degrees``; NaN is written as "nan".
-        in_degrees: what the header shall say of the angles.
-        title: first line of the header, e.g. "Coordinates".
-    """
-    time, data = np.asarray(time, float), np.asarray(data, float)
-    _check(names, time, data.shape, (len(time), len(names)), path)
-    header = (
-        f"{title}\nversion=1\nnRows={len(time)}\nnColumns={len(names) + 1}\ninDegrees={'yes' if in_degrees else 'no'}\n"
-        f"endheader\n"
-    )
-    text = io.StringIO()
-    text.write(header + "\t".join(["time", *names]) + "\n")
-    np.savetxt(text, np.column_stack([time, data]), fmt=DIGITS, delimiter="\t")
-    return replace_file(path, text.getvalue())
-
-
-def read_storage(path: str | Path) -> Storage:
-    """Read a .mot or .sto file.
-
-    Raises:
-        InputError: no such file, no "endheader" line, a first column that is not time, or rows of unequal length.
-    """
-    lines = _lines(path)
-    end = next((i for i, line in enumerate(lines) if line.strip().lower() == "endheader"), None)
-    if end is None or end + 1 >= len(lines):
-        raise InputError(f"{path} is no .mot or .sto file: it has no line 'endheader' with a table after it")
-    names = lines[end + 1].split()
-    if names[:1] != ["time"]:
-        raise InputError(f"{path}: the first column is {names[0]!r}, it should be 'time'")
-    rows = [line.split() for line in lines[end + 2 :] if line.strip()]
-    table = _numbers(rows, len(names), path)
-    flags = dict(line.lower().replace(" ", "").split("=", 1) for line in lines[:end] if "=" in line)
-    return Storage(
-        name=lines[0].strip(),
-        names=tuple(names[1:]),
-        time=table[:, 0],
-        data=table[:, 1:],
-        in_degrees=flags.get("indegrees") == "yes",
-    )
-
-
-# --- .trc -----------------------------------------------------------------------------------------------------------
-
-
-def write_trc(path: str | Path, names: Sequence[str], time: Array, positions: Array, *, units: str = "mm") -> Path:
-    """Write a marker file (.trc).
-
-    Args:
-        path: file to write.
-        names: n marker names.
-        time: (T,) [s]; the header's rate is the mean one, the Time column holds these.
-        positions: (T, n, 3) in ``units``; a missing marker is written as "nan": OpenSim
-            refuses a line that ends in empty cells.
-        units: "mm" or "m".
-    """
-    time, positions = np.asarray(time, float), np.asarray(positions, float)
-    _check(names, time, positions.shape, (len(time), len(names), 3), path)
-    rate = (len(time) - 1) / (time[-1] - time[0]) if len(time) > 1 else 1.0
-    lines = [
-        f"PathFileType\t4\t(X/Y/Z)\t{Path(path).name}",
-        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
-        f"{rate:.6g}\t{rate:.6g}\t{len(time)}\t{len(names)}\t{units}\t{rate:.6g}\t1\t{len(time)}",
-        "Frame#\tTime\t" + "\t\t\t".join(names) + "\t\t",
-        "\t\t" + "\t".join(f"{axis}{i}" for i in range(1, len(names) + 1) for axis in "XYZ"),
-        "",
-    ]
-    for i, (t, row) in enumerate(zip(time, positions.reshape(len(time), -1), strict=True), 1):
-        lines.append("\t".join([str(i), DIGITS % t, *(DIGITS % x for x in row)]))
-    return replace_file(path, "\n".join(lines) + "\n")
-
-
-def read_trc(path: str | Path) -> Markers:
-    """Read a marker file (.trc).
-
-    Raises:
-        InputError: no such file, or not a .trc file.
-    """
-    lines = _lines(path)
-    if len(lines) < 5 or not lines[0].startswith("PathFileType"):
-        raise InputError(f"{path} is no .trc file: it does not start with 'PathFileType'")
-    about = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
-    names = [name for name in lines[3].rstrip().split("\t")[2:] if name.strip()]
-    width = 2 + 3 * len(names)
-    rows = [line.split("\t") for line in lines[5:] if line.strip()]
-    rows = [row[:width] + [""] * (width - len(row)) for row in rows]
-    table = _numbers(rows, width, path)
-    return Markers(
-        names=tuple(names),
-        time=table[:, 1],
-        positions=table[:, 2:].reshape(len(table), len(names), 3),
-        units=about.get("Units", "mm").strip(),
-    )
-
-
-# --- .csv -----------------------------------------------------------------------------------------------------------
-
-
 def write_csv(path: str | Path, frame: pd.DataFrame) -> Path:
     """Write a table as comma-separated text; missing values are empty cells, the index is left out."""
     return replace_file(path, frame.to_csv(index=False, float_format=DIGITS))
 
 
-# --- shared ---------------------------------------------------------------------------------------------------------
+# --- shared by the readers and writers of .trc, .mot and .sto ---------------------------------------------------------
 
 
-def _check(
+def check_table(
     names: Sequence[str], time: Array, shape: tuple[int, ...], expected: tuple[int, ...], path: str | Path
 ) -> None:
+    """Refuse to write what could not be read back."""
     if time.ndim != 1 or len(time) == 0 or not np.isfinite(time).all():
         raise InputError(f"{path}: time has shape {time.shape}; one finite time a frame is needed, one frame or more")
     if shape != expected:
@@ -204,17 +69,88 @@ def _check(
         raise InputError(f"{path}: column names must not be empty or hold blanks: {odd[0]!r}")
 
 
-def _lines(path: str | Path) -> list[str]:
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file, whatever its line ends.
+
+    Raises:
+        InputError: it cannot be read, is empty, or holds bytes that no text file has.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not data.strip():
+        raise InputError(f"{path} is empty")
+    if b"\0" in data:
+        raise InputError(f"{path} is no text file: it holds zero bytes (a binary file, or a damaged one)")
+    return data.decode("utf-8-sig", errors="replace").splitlines()
 
 
-def _numbers(rows: Sequence[Sequence[str]], width: int, path: str | Path) -> Array:
-    if any(len(row) != width for row in rows) or not rows:
-        raise InputError(f"{path}: {len(rows)} rows, of which some do not have the {width} columns of the header")
+def split_cells(line: str, width: int | None = None) -> list[str]:
+    """The cells of a line: between commas, between tabs, or between blanks.
+
+    Empty cells count only between commas or tabs. With ``width``, blanks separate where that gives just so many
+    cells, and empty cells past the width or left out at the end of the line are mended.
+    """
+    blanks = line.split()
+    if width is not None and len(blanks) == width and "," not in line:
+        return blanks
+    separator = "," if "," in line else "\t" if "\t" in line else None
+    if separator is None:
+        return blanks
+    cells = [cell.strip() for cell in line.split(separator)]
+    while cells and not cells[-1] and (width is None or len(cells) > width):
+        cells.pop()
+    if width is not None and len(cells) < width and line.rstrip(" ").endswith(separator):
+        cells += [""] * (width - len(cells))
+    return cells
+
+
+def parse_rows(numbered: Sequence[tuple[int, str]], width: int, path: str | Path) -> Array:
+    """Numbers (n, width) of lines given with their line numbers (from 1); an empty cell is NaN.
+
+    Raises:
+        InputError: a line with another number of cells, or a cell that is no number; the message names the line.
+    """
+    if not numbered:
+        raise InputError(f"{path}: the header is followed by no row of numbers")
+    table = np.empty((len(numbered), width))
+    for i, (number, line) in enumerate(numbered):
+        cells = split_cells(line, width)
+        if len(cells) != width:
+            raise InputError(
+                f"{path}, line {number}: {len(cells)} cells where the header has {width} columns "
+                "(a line that was cut off? a name with blanks in it?)"
+            )
+        try:
+            table[i] = [float(cell) if cell else np.nan for cell in cells]
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+    return table
+
+
+def check_time(time: Array, lines: Sequence[int], path: str | Path) -> None:
+    """Refuse times that are not finite and strictly increasing, by the line at which they go wrong."""
+    for i, t in enumerate(time):
+        if not np.isfinite(t):
+            raise InputError(f"{path}, line {lines[i]}: the time is {t}; every row needs one")
+        if i and t <= time[i - 1]:
+            raise InputError(
+                f"{path}, line {lines[i]}: time {t:g} s does not come after {time[i - 1]:g} s of the row before; "
+                "rows must be in order of time, each at a time of its own"
+            )
+
+
+def declared_count(text: str | None, found: int, what: str, path: str | Path, line: int) -> None:
+    """Refuse a header whose count is not what follows: a part of the file is missing, or the header is wrong."""
+    if text is None:
+        return
     try:
-        return np.array([[float(x) if x.strip() else np.nan for x in row] for row in rows])
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+        declared = int(float(text))
+    except ValueError:
+        raise InputError(f"{path}, line {line}: {what}={text!r} is no number") from None
+    if declared != found:
+        raise InputError(
+            f"{path}, line {line}: the header says {what}={declared}, but {found} follow: the file was cut off or the "
+            f"header is wrong; if the rows are complete, set {what} to {found} there"
+        )

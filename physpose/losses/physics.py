@@ -14,6 +14,7 @@ from physpose import dynamics
 from physpose.chain import KinematicChain
 from physpose.dynamics import GRAVITY, BodyParameters
 from physpose.dynamics.checks import External, Gravity, check_external, check_gravity
+from physpose.dynamics.coupling import joint_positions
 from physpose.dynamics.kinematics import poses
 from physpose.dynamics.parameters import current_parameters
 from physpose.errors import InputError
@@ -131,7 +132,7 @@ def _momentum_and_rate(
     if wrenches is None:
         return rate, h
     force, moment = wrenches[..., :3], wrenches[..., 3:]
-    arms = poses(chain, q, parameters).p - com[..., None, :]
+    arms = poses(*joint_positions(chain, q), parameters).p - com[..., None, :]
     return rate + torch.cat([force, moment + torch.linalg.cross(arms, force)], -1).sum(-2), h
 
 

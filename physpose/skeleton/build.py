@@ -11,7 +11,8 @@ from physpose.conventions import UPRIGHT_XYZW
 from physpose.skeleton.anthropometry import Proportions, for_age, proportions, segment_inertia
 from physpose.skeleton.files import at_age
 from physpose.skeleton.keypoint_sets import keypoint_sets
-from physpose.skeleton.model import Body, Coordinate, Joint, Point, ScaleGroup, Skeleton, Subject
+from physpose.skeleton.marker_names import REFERENCE_HEIGHT, marker_points, spread_of
+from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point, ScaleGroup, Skeleton, Subject
 from physpose.skeleton.ranges import limit_source, soft_limits
 from physpose.types import Array, Assumption
 
@@ -31,10 +32,11 @@ def build_skeleton(
     bodies = tuple(_bodies(data, shape, size, subject))
     contacts = tuple(p for p, _ in _points(data["contact_points"], size, subject))
     marks = {p.name: (p, d["sigma"] * subject.height) for p, d in _points(data["landmarks"], size, subject)}
+    sets = {**keypoint_sets(marks), "markers": _marker_set(data, size, subject)}
     n_coordinates = sum(b.joint.nv for b in bodies) - 6
     neutral = np.concatenate([[0, 0, -_lowest(bodies, contacts)], UPRIGHT_XYZW, np.zeros(n_coordinates)])
     return Skeleton(
-        name=data["name"], bodies=bodies, subject=subject, keypoint_sets=keypoint_sets(marks), contact_points=contacts,
+        name=data["name"], bodies=bodies, subject=subject, keypoint_sets=sets, contact_points=contacts,
         scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions, warnings=warnings,
     )  # fmt: skip
 
@@ -115,6 +117,13 @@ def _points(table: dict[str, Any], size: dict[str, Array], subject: Subject) -> 
             offset = at_age(entry["offset"], subject.age, subject.sex) * size[body]
             offset = offset * MIRROR_POINT if left else offset
             yield Point(name=side, body=body, offset=offset, source=entry["source"]), entry
+
+
+def _marker_set(data: dict[str, Any], size: dict[str, Array], subject: Subject) -> KeypointSet:
+    """All points where markers of motion capture are known to be put, and the joint centres."""
+    points = tuple(p for p, _ in _points(marker_points(data["bodies"]), size, subject))
+    spread = np.array([np.linalg.norm(spread_of(p.name)) for p in points]) / np.sqrt(3)
+    return KeypointSet(name="markers", points=points, sigma=spread * subject.height / REFERENCE_HEIGHT)
 
 
 def _scale_groups(data: dict[str, Any], subject: Subject) -> tuple[ScaleGroup, ...]:

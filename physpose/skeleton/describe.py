@@ -18,7 +18,11 @@ def describe(skeleton: Skeleton) -> str:
 
 
 def _title(s: Skeleton) -> str:
-    return f"{s.name}: {len(s.bodies)} bodies, {s.nv} degrees of freedom (6 of the pelvis), {s.mass:.2f} kg"
+    return f"{s.name}: {len(s.bodies)} bodies, {s.nv} degrees of freedom{_of_root(s)}, {s.mass:.2f} kg"
+
+
+def _of_root(s: Skeleton) -> str:
+    return " (6 of the pelvis)" if s.bodies[0].joint.kind == "free" else ""
 
 
 def _subject(s: Skeleton) -> str:
@@ -52,12 +56,13 @@ def _radii(body: Body) -> np.ndarray:
 
 def _coordinates(s: Skeleton) -> str:
     rows = []
-    for b in s.bodies:
-        for c in b.joint.coordinates:
+    for joint in s.joints:
+        for c in joint.coordinates:
             low, high = np.rad2deg(c.range) if c.kind == "hinge" else c.range
-            rows.append((c.name, b.joint.name, _vector(c.axis, 2), f"{low:.0f} .. {high:.0f}", c.source))
-        if b.joint.kind == "ball":
-            rows.append((f"{b.name}_x, _y, _z", b.joint.name, "ball", "none", "free to turn any way"))
+            rows.append((c.name, joint.name or "-", _vector(c.axis, 2), f"{low:.0f} .. {high:.0f}", c.source))
+        if joint.kind == "ball":
+            name = next(b.name for b in s.bodies if b.joint is joint)
+            rows.append((f"{name}_x, _y, _z", joint.name or "-", "ball", "none", "free to turn any way"))
     return _table("Coordinates", ("name", "joint", "axis", "soft range [deg; m]", "source of the range"), rows)
 
 

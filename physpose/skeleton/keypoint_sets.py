@@ -7,7 +7,7 @@ keypoints, in the detector's own order, so that detectors share what they mean i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -80,6 +80,11 @@ def keypoint_names(name: str) -> tuple[str, ...]:
     return KEYPOINT_NAMES[name]
 
 
+def keypoint_landmarks(name: str) -> tuple[str, ...]:
+    """The body landmark of each of a set's keypoints, e.g. "knee_r": what sets have in common."""
+    return tuple(_LANDMARK[n] for n in keypoint_names(name))
+
+
 def keypoint_sets(landmarks: Mapping[str, tuple[Point, float]], *, partly: bool = False) -> dict[str, KeypointSet]:
     """All sets on a body with ``landmarks``: name -> (point [m, body frame], standard deviation [m]).
 
@@ -89,8 +94,13 @@ def keypoint_sets(landmarks: Mapping[str, tuple[Point, float]], *, partly: bool 
     return {name: _keypoint_set(name, names, landmarks) for name, names in kept.items()}
 
 
+def keypoint_edges(name: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of a set's keypoints to join when drawing, as in every skeleton's ``KeypointSet.edges``."""
+    return _edges(keypoint_landmarks(name))
+
+
 def _keypoint_set(name: str, names: tuple[str, ...], landmarks: Mapping[str, tuple[Point, float]]) -> KeypointSet:
-    marks = [_LANDMARK[n] for n in names]
+    marks = keypoint_landmarks(name)
     points = tuple(
         Point(name=n, body=landmarks[m][0].body, offset=landmarks[m][0].offset, source=landmarks[m][0].source)
         for n, m in zip(names, marks, strict=True)
@@ -98,7 +108,7 @@ def _keypoint_set(name: str, names: tuple[str, ...], landmarks: Mapping[str, tup
     return KeypointSet(name=name, points=points, sigma=np.array([landmarks[m][1] for m in marks]), edges=_edges(marks))
 
 
-def _edges(marks: list[str]) -> tuple[tuple[int, int], ...]:
+def _edges(marks: Sequence[str]) -> tuple[tuple[int, int], ...]:
     at = {m: i for i, m in reversed(list(enumerate(marks)))}
     pairs = [pair for chain in _CHAINS for pair in itertools.pairwise(chain.split())]
     return tuple((at[a], at[b]) for a, b in pairs if a in at and b in at)

@@ -53,8 +53,8 @@ def load_skeleton(
         )  # fmt: skip
     if model is not None or betas is not None or kid_template is not None:
         raise InputError(f"{name} is no body model; model=, betas=, kid_template= go with {', '.join(FAMILIES)}")
-    if Path(name).suffix == ".xml":
-        return _mjcf(Path(name), age=age, sex=sex, height=height, mass=mass)
+    if Path(name).suffix in (".xml", ".osim"):
+        return _from_file(Path(name), age=age, sex=sex, height=height, mass=mass)
     data: dict[str, Any] = read_skeleton_file(name)
     try:
         subject, assumptions, warnings = complete_subject(data, age=age, sex=sex, height=height, mass=mass)
@@ -76,12 +76,16 @@ def _model_path(name: str, model: str | os.PathLike[str] | None) -> str | os.Pat
     return model
 
 
-def _mjcf(path: Path, **subject: float | str | None) -> Skeleton:
-    from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
-
+def _from_file(path: Path, **subject: float | str | None) -> Skeleton:
     given = [name for name, value in subject.items() if value is not None]
     if given:
         raise SubjectError(f"{path} has its own sizes and masses; leave out {', '.join(given)}")
     if not path.is_file():
         raise InputError(f"no such file: {path}")
+    if path.suffix == ".osim":
+        from physpose.skeleton.opensim import read_osim  # here, since few need it
+
+        return read_osim(path)
+    from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
+
     return read_mjcf(path)

@@ -39,7 +39,7 @@ def to_mjcf(skeleton: Skeleton, *, contacts: bool = False, damping: float = 0.0,
     world = _add(root, "worldbody")
     _add(world, "light", pos="0 0 4", dir="0 0 -1", directional="true")
     floor = {"contype": "1", "conaffinity": "1"} if contacts else {}
-    _add(world, "geom", name="floor", type="plane", size="5 5 0.1", material="floor", **floor)
+    _add(world, "geom", name="floor", type="plane", size="0 0 0.1", material="floor", **floor)
     elements: dict[str | None, ET.Element] = {None: world}
     for body in skeleton.bodies:
         elements[body.name] = _body(elements[body.parent], body, _children(skeleton, body))
@@ -73,13 +73,14 @@ def _defaults(root: ET.Element, damping: float, armature: float) -> None:
 def _surroundings(root: ET.Element) -> None:
     visual = _add(root, "visual")
     _add(visual, "headlight", ambient="0.45 0.45 0.45", diffuse="0.5 0.5 0.5", specular="0.1 0.1 0.1")
+    _add(visual, "rgba", haze="0.8 0.85 0.91 1")
     _add(visual, "global", offwidth="1920", offheight="1080")
     asset = _add(root, "asset")
     colors = {"rgb1": "0.86 0.88 0.9", "rgb2": "0.8 0.82 0.85"}
     sky = {"rgb1": "0.93 0.95 0.98", "rgb2": "0.68 0.75 0.85"}
     _add(asset, "texture", name="sky", type="skybox", builtin="gradient", width="256", height="256", **sky)
     _add(asset, "texture", name="floor", type="2d", builtin="checker", width="256", height="256", **colors)
-    _add(asset, "material", name="floor", texture="floor", texrepeat="10 10")
+    _add(asset, "material", name="floor", texture="floor", texuniform="true", texrepeat="1 1")
 
 
 def _body(parent: ET.Element, body: Body, children: list[Body]) -> ET.Element:
@@ -120,15 +121,21 @@ def _bone(element: ET.Element, end: Array) -> None:
 
 
 def _flesh(element: ET.Element, body: Body) -> None:
-    """The homogeneous ellipsoid that has the body's mass and inertia: what one sees is what moves."""
+    """What one sees is what moves."""
+    shape = equal_ellipsoid(body)
+    if shape is not None:
+        radii, R = shape
+        _add(element, "geom", pos=_text(body.com), rgba=SKIN, type="ellipsoid", size=_text(radii), quat=_text(_wxyz(R)))
+
+
+def equal_ellipsoid(body: Body) -> tuple[Array, Array] | None:
+    """Radii (3,) [m] and R_body_ellipsoid of the homogeneous ellipsoid with the body's mass and inertia, if any has."""
     moments, axes = np.linalg.eigh(np.asarray(body.inertia, float))
     # I_x = m (b^2 + c^2) / 5, so a^2 = 5 (I_y + I_z - I_x) / (2 m)
     squared = 2.5 * (moments.sum() - 2 * moments) / max(body.mass, TINY_MASS)
     if body.mass == 0 or squared.min() <= 0:
-        return
-    quat = _wxyz(axes * np.sign(np.linalg.det(axes)))
-    shape = {"type": "ellipsoid", "size": _text(np.sqrt(squared)), "quat": _text(quat)}
-    _add(element, "geom", pos=_text(body.com), rgba=SKIN, **shape)
+        return None
+    return np.sqrt(squared), axes * np.sign(np.linalg.det(axes))
 
 
 def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts: bool) -> None:

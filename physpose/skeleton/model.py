@@ -16,7 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from physpose.conventions.euler import EulerJoint
 from physpose.errors import InputError, UnknownNameError
+from physpose.skeleton.coordinate_map import CoordinateMap
 from physpose.types import Array, Assumption
 
 JointKind = Literal["free", "ball", "chain", "fixed"]
@@ -140,6 +142,9 @@ class Skeleton:
     neutral: Array  # (nq,) standing upright on the floor z = 0, facing +x
     assumptions: tuple[Assumption, ...] = ()
     warnings: tuple[str, ...] = ()
+    coordinate_map: CoordinateMap | None = None  # z = phi(s): the bodies' joints are z, everything below speaks of s
+    euler_joints: tuple[EulerJoint, ...] = ()  # how the file of this body writes its free and ball joints
+    gravity: Array | None = None  # (3,) [m/s^2] that the file of this body gives
     skin: Skin | None = None  # for pictures; what moves and weighs are the bodies
 
     @cached_property
@@ -149,19 +154,63 @@ class Skeleton:
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
         """Names of the coordinates after the free-flyer, in the order of q's and v's tails."""
-        return tuple(c.name for b in self.bodies for c in b.joint.coordinates)
+        return tuple(c.name for c in self.coordinates)
 
     @cached_property
     def coordinates(self) -> tuple[Coordinate, ...]:
+        if self.coordinate_map is not None:
+            return self.coordinate_map.coordinates
         return tuple(c for b in self.bodies for c in b.joint.coordinates)
 
     @property
+    def joints(self) -> tuple[Joint, ...]:
+        """The joints in the order of q and v: with a coordinate map, quaternion joints first, then all s as one."""
+        joints = tuple(b.joint for b in self.bodies)
+        if self.coordinate_map is None:
+            return joints
+        return (*(j for j in joints if j.kind in N_Q), Joint(name="", kind="chain", coordinates=self.coordinates))
+
+    @property
     def nq(self) -> int:
-        return sum(b.joint.nq for b in self.bodies)
+        return sum(j.nq for j in self.joints)
 
     @property
     def nv(self) -> int:
-        return sum(b.joint.nv for b in self.bodies)
+        return sum(j.nv for j in self.joints)
+
+    @cached_property
+    def expanded(self) -> Skeleton:
+        """The same bodies without the coordinate map: its q and v are those of the bodies' joints."""
+        if self.coordinate_map is None:
+            return self
+        return replace(self, coordinate_map=None, neutral=self._expand(self.neutral, self.coordinate_map))
+
+    def _expand(self, q: Array, phi: CoordinateMap) -> Array:
+        kept = sum(j.nq for j in self.joints[:-1])
+        parts = {True: q[:kept], False: phi(q[kept:])}  # of quaternion joints, of single axes
+        columns = []
+        for joint in (b.joint for b in self.bodies):
+            x = parts[joint.kind in N_Q]
+            columns.append(x[: joint.nq])
+            parts[joint.kind in N_Q] = x[joint.nq :]
+        return np.concatenate(columns)
+
+    @cached_property
+    def slide_lengths(self) -> tuple[Array, Array, Array]:
+        """Slides z that are no coordinates but lengths in their parent, and so scale with it.
+
+        Index (m,) among the z, body (m,) of the parent, and weight (m, 3) of each of its axes: the squared components
+        of the slide's axis. OpenSim's ScaleTool does the same with a CustomJoint's translations.
+        """
+        rows, parents, weights, z, phi = [], [], [], 0, self.coordinate_map
+        for body in self.bodies if phi is not None else ():
+            for c in body.joint.coordinates:
+                if c.kind == "slide" and body.parent is not None and phi and not phi.is_coordinate(z):
+                    rows.append(z)
+                    parents.append(self.body_index(body.parent))
+                    weights.append((np.asarray(body.joint.rotation) @ c.axis) ** 2)
+                z += 1
+        return np.array(rows, np.int64), np.array(parents, np.int64), np.array(weights).reshape(-1, 3)
 
     @property
     def mass(self) -> float:
@@ -203,15 +252,29 @@ class Skeleton:
             for n, k in self.keypoint_sets.items()
         }
         contacts = tuple(replace(p, offset=p.offset * S[p.body]) for p in self.contact_points)
-        return replace(self, bodies=bodies, keypoint_sets=sets, contact_points=contacts)
+        phi = self.coordinate_map and self.coordinate_map.scaled(self._slide_factors(self.axis_scales(scales)))
+        return replace(self, bodies=bodies, keypoint_sets=sets, contact_points=contacts, coordinate_map=phi)
+
+    def _slide_factors(self, axis_scales: Array) -> Array:
+        rows, parents, weights = self.slide_lengths
+        factors = np.ones(sum(len(b.joint.coordinates) for b in self.bodies))
+        factors[rows] = (axis_scales[parents] * weights).sum(-1)
+        return factors
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the body as MJCF (.xml) for MuJoCo; returns the path. Raises ``InputError`` for another suffix."""
-        from physpose.skeleton.mjcf import save_mjcf  # here, since that module builds on this one
+        """Write the body as MJCF (.xml) for MuJoCo or as an OpenSim model (.osim); returns the path.
 
-        if Path(path).suffix != ".xml":
-            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF)")
-        return save_mjcf(self, Path(path))
+        Raises ``InputError`` for another suffix, and for joints that the format has no form for.
+        """
+        # here, since these modules build on this one
+        from physpose.skeleton.mjcf import save_mjcf
+        from physpose.skeleton.opensim_write import save_osim
+
+        writers = {".xml": save_mjcf, ".osim": save_osim}
+        suffix = Path(path).suffix
+        if suffix not in writers:
+            raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF) or .osim")
+        return writers[suffix](self, Path(path))
 
 
 def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:

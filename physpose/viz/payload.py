@@ -9,7 +9,7 @@ import numpy as np
 
 from physpose.result import FitResult
 from physpose.skeleton.names import side
-from physpose.types import Array, Contacts, Energy
+from physpose.types import Array, Energy
 from physpose.viz.series import Plot, Section, body_weight, sections
 from physpose.viz.shapes import bones, joints, segment_shapes
 from physpose.viz.skin import packed_as, skin_payload
@@ -25,7 +25,7 @@ def thinned(result: FitResult) -> tuple[FitResult, int]:
     arrays = ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power")
     every: dict[str, Any] = {name: getattr(result, name)[::step] for name in arrays}
     c, e = result.contacts, result.energy
-    every["contacts"] = Contacts(points=c.points, active=c.active[::step], force=c.force[::step], method=c.method)
+    every["contacts"] = c.frames(slice(None, None, step))
     every["energy"] = Energy(kinetic=e.kinetic[::step], potential=e.potential[::step])
     every["keypoints"] = None if result.keypoints is None else result.keypoints.frames(slice(None, None, step))
     return replace(result, sigma=None, **every), step
@@ -92,8 +92,7 @@ def _contact_groups(result: FitResult) -> list[tuple[str, str, list[int]]]:
 def _contact_group(result: FitResult, label: str, which: str, index: list[int]) -> dict[str, Any]:
     """Share of the group's points in touch, their resultant [N] and its centre, weighted with the forces' size."""
     force = result.contacts.force[:, index]
-    points = [p for i in index for p in result.skeleton.contact_points if p.name == result.contacts.points[i]]
-    where = np.stack([_located(result, p.body, p.offset) for p in points], 1)
+    where = _contact_positions(result, index)
     size = np.linalg.norm(force, axis=-1, keepdims=True) + 1e-9
     return {
         "label": label,
@@ -102,6 +101,14 @@ def _contact_group(result: FitResult, label: str, which: str, index: list[int]) 
         "force": packed(force.sum(1)),
         "centre": packed((where * size).sum(1) / size.sum(1)),
     }
+
+
+def _contact_positions(result: FitResult, index: list[int]) -> Array:
+    """(T, len(index), 3) [m], world: where measured forces act, else the body's contact points."""
+    if result.contacts.positions is not None:
+        return result.contacts.positions[:, index]
+    points = [p for i in index for p in result.skeleton.contact_points if p.name == result.contacts.points[i]]
+    return np.stack([_located(result, p.body, p.offset) for p in points], 1)
 
 
 def _located(result: FitResult, body: str, offset: Array) -> Array:

@@ -6,11 +6,11 @@ import base64
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from physpose.skeleton.model import Skeleton, Skin
 from physpose.skeleton.names import side
 from physpose.skeleton.skin import rest_origins
-from physpose.types import Array
 
 MOST_VERTICES = 30_000  # two thirds of a megabyte; SMPL has 6890, SMPL-X 10475
 STEPS = 32767  # of a 16-bit number for the largest coordinate: 0.03 mm
@@ -36,17 +36,19 @@ def skin_payload(skeleton: Skeleton) -> dict[str, Any] | None:
     }
 
 
-def packed_as(array: Array, kind: str) -> dict[str, Any]:
+def packed_as(array: ArrayLike, kind: str) -> dict[str, Any]:
     """{"shape": ..., kind: base64} with kind "f32", "i16", "u16" or "u8", little-endian."""
     dtype = {"f32": "<f4", "i16": "<i2", "u16": "<u2", "u8": "u1"}[kind]
-    array = np.asarray(array) if kind == "f32" else np.round(array)
-    array = np.ascontiguousarray(array, dtype=dtype)
-    return {"shape": list(array.shape), kind: base64.b64encode(array.tobytes()).decode()}
+    values = np.asarray(array)
+    rounded = values if kind == "f32" else np.round(values)
+    packed = np.ascontiguousarray(rounded, dtype=dtype)
+    return {"shape": list(packed.shape), kind: base64.b64encode(packed.tobytes()).decode()}
 
 
-def _by_side(skeleton: Skeleton, skin: Skin) -> tuple[Array, list[int]]:
+def _by_side(skeleton: Skeleton, skin: Skin) -> tuple[NDArray[np.int64], list[int]]:
     """Faces with those of no side first, then right, then left; and how many of each."""
     sides = np.array([SIDES.index(side(n)) for n in skeleton.body_names])
     vertex = sides[skin.bodies[np.arange(len(skin.bodies)), skin.weights.argmax(1)]]
     of_face = np.median(vertex[skin.faces], axis=1).astype(int)
-    return skin.faces[np.argsort(of_face, kind="stable")], np.bincount(of_face, minlength=len(SIDES)).tolist()
+    counts: list[int] = np.bincount(of_face, minlength=len(SIDES)).tolist()
+    return skin.faces[np.argsort(of_face, kind="stable")], counts

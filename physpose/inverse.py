@@ -24,7 +24,7 @@ from physpose.residuals import ResidualLimits, ResidualReport, residual_report
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
-from physpose.skeleton.smpl_file import is_smpl_file
+from physpose.skeleton.smpl_file import is_smpl_file, read_smpl_file, same_shapes, sex_in_path
 from physpose.types import Array, Assumption, Contacts, Energy, FitStatus, Motion, Wrench
 
 EARTH = (0.0, 0.0, -9.81)  # [m/s^2]
@@ -61,7 +61,7 @@ def inverse_dynamics(
         lowpass: cutoff [Hz] of the zero-lag filter of the motion, as OpenSim's tool has it; None: not filtered.
         force_lowpass: the same for the forces; None: not filtered, as in OpenSim's tool; "same": as the motion.
         bodies: force -> body, against the automatic choice.
-        age: [years]; sex: "f", "m" or "x"; height: [m]; mass: [kg]; for the named skeletons.
+        age: [years]; sex: "f", "m" or "x"; height: [m]; mass: [kg]; for the named skeletons and body models.
         gravity: (3,) [m/s^2], world z up; None: the model file's, else (0, 0, -9.81).
         degrees: of the angles in a .mot or .sto, against its header.
         plates: numbers of the assignment.
@@ -95,12 +95,14 @@ def inverse_dynamics(
 
 
 def _shape(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str, Any]:
-    """Who moves; of an AMASS motion on a body model's file also the betas, and the sex if not given."""
-    is_file = isinstance(motion, (str, Path)) and is_smpl_file(skeleton) and is_amass_file(motion)
-    if not is_file or who["height"] is not None:
+    """Who moves; of an AMASS motion on a body model's file also the betas, and the sex where nothing else tells it."""
+    if not (isinstance(motion, (str, Path)) and is_smpl_file(skeleton) and is_amass_file(motion)):
         return who
-    file = read_amass(motion)
-    return {**who, "betas": file.betas, "sex": who["sex"] or file.sex}
+    file, model = read_amass(motion), read_smpl_file(skeleton)
+    who = {**who, "sex": who["sex"] or sex_in_path(Path(skeleton)) or file.sex}
+    if who["height"] is not None or not same_shapes(file.family, model.family):
+        return who
+    return {**who, "betas": file.betas[: model.shapedirs.shape[-1]]}
 
 
 def _check_masses(skeleton: Skeleton) -> None:

@@ -15,13 +15,16 @@ from scipy.spatial.transform import Rotation
 from smpl_motion import amass_arrays, save_amass, smpl_result
 from test_smpl import smplx_forward
 
-from physpose import load_skeleton
+from physpose import inverse_dynamics, load_skeleton
+from physpose.cli import main
 from physpose.conventions import rotation_vectors
 from physpose.dynamics.mujoco_check import mujoco_check
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.amass import amass_motion, is_amass_file, read_amass
+from physpose.io.forces import Forces
 from physpose.skeleton.skin import pose_skin
+from physpose.types import Wrench
 from physpose.viz.payload import payload
 from physpose.viz.report import write_report
 from physpose.viz.skin import skin_payload
@@ -83,7 +86,7 @@ def test_a_motion_with_y_up_is_turned(folder, bodies):
     # walking along the model's z, which is our -y... of the file; heights and lengths stay
     np.testing.assert_allclose(turned[..., 2], expected[..., 2], atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(np.diff(turned, axis=0)), np.linalg.norm(np.diff(expected, axis=0)))
-    assert any("say up='y'" in w for w in amass_motion(path, bodies["smplh"]).warnings)
+    assert any("up='y'" in w for w in amass_motion(path, bodies["smplh"]).warnings)
     with pytest.raises(InputError, match="up='x'"):
         amass_motion(path, bodies["smplh"], up="x")
 
@@ -205,6 +208,92 @@ def test_files_hold_every_ball(result, tmp_path):
     assert body.nv == result.skeleton.nv
     assert body.mass == pytest.approx(result.skeleton.mass)
     assert "left_hip_z" in result.summary()["coordinates"]
+
+
+FINE = 16  # times as many frames: difference quotients there are 256 times nearer to the derivatives
+TOLERANCES = {"q": 1e-12, "v": 1e-4, "a": 1e-3, "tau": 0.02, "momentum": 2e-3, "positions": 1e-12}
+
+
+def test_inverse_dynamics_of_a_file_matches_difference_quotients_of_a_finer_one(folder, bodies):
+    """Splines through 60 frames per second, against Pinocchio with differences on the manifold at 960."""
+    r = inverse_dynamics(save_amass(folder / "walk.npz"), bodies["smplh"])
+    fine = save_amass(folder / "fine.npz", **amass_arrays(T=59 * FINE + 1, rate=60.0 * FINE))
+    expected = smpl_result(bodies["smplh"], fine)
+    inner = slice(10, -10)  # at its ends the splines' third derivative is zero, the sines' is not
+    np.testing.assert_allclose(r.time, expected.time[::FINE], atol=1e-12)
+    for name, atol in TOLERANCES.items():
+        ours, theirs = getattr(r, name)[inner], getattr(expected, name)[::FINE][inner]
+        np.testing.assert_allclose(ours, theirs, atol=atol, err_msg=name)
+    assert np.abs(r.tau).max() > 100  # [N] the body's weight at the root, which nothing carries
+    assert "none were given" in r.contacts.method
+
+
+def test_inverse_dynamics_shapes_the_body_as_the_file_says(folder, bodies):
+    ten = np.eye(1, 10).ravel()
+    path = save_amass(folder / "tall.npz", betas=ten, gender=np.array("female"))
+    r = inverse_dynamics(path, folder / "smplh.npz", mass=70.0)
+    expected = load_skeleton(folder / "smplh.npz", betas=ten, mass=70.0)
+    assert r.skeleton.subject.height == pytest.approx(expected.subject.height)
+    assert r.skeleton.subject.height > 1.02 * bodies["smplh"].subject.height
+    assert (r.skeleton.mass, r.skeleton.subject.sex) == (pytest.approx(70.0), "f")
+    assert not any("shape" in w for w in r.warnings)
+    own = inverse_dynamics(path, folder / "smplh.npz", height=1.7).skeleton
+    assert own.subject.height == pytest.approx(1.7, abs=1e-3)
+
+
+def test_a_shape_that_the_model_cannot_take_is_told(folder):
+    """More betas than the model has; SMPL-X's own shapes; the other sex's model."""
+    for_smplh = {"gender": np.array("female"), "betas": np.r_[np.zeros(10), np.ones(6)]}
+    cut = inverse_dynamics(save_amass(folder / "b.npz", **for_smplh), folder / "smplh.npz")
+    assert any("10 of the 16 betas" in w for w in cut.warnings)
+    other = inverse_dynamics(save_amass(folder / "b.npz", betas=np.full(10, 0.5)), folder / "smplx.npz")
+    np.testing.assert_array_equal(other.skeleton.skin.betas, [])
+    assert any("another body to SMPL-X" in w for w in other.warnings)
+    male = smpl_body.save(folder / "SMPLH_MALE.npz", "smplh", posedirs=None)
+    wrong = inverse_dynamics(save_amass(folder / "b.npz", gender=np.array("female")), male)
+    assert wrong.skeleton.subject.sex == "m"
+    assert any("of the female model, the skeleton is of the male one" in w for w in wrong.warnings)
+
+
+def test_measured_forces_go_to_the_feet_of_a_body_model(folder, bodies):
+    """A standing body on two plates: each foot gets its own, and the root is left without a force."""
+    standing = amass_arrays(T=40)
+    standing["poses"][:, 3:] = 0
+    root = bodies["smplh"].skin.root_at
+    standing["trans"] = np.tile([0.0, 0.0, bodies["smplh"].neutral[2]] - root, (40, 1))
+    body, time = bodies["smplh"], np.arange(40) / 60
+    r0 = inverse_dynamics(save_amass(folder / "stand.npz", **standing), body)
+    wrenches = []
+    for side in ("left", "right"):
+        at = r0.positions[0, body.body_index(f"{side}_ankle")] * [1, 1, 0] + [0.05, 0, 0]
+        force = np.tile([0, 0, body.mass * 9.81 / 2], (40, 1))
+        wrenches.append(
+            Wrench(name=f"plate_{side}", time=time, force=force, cop=np.tile(at, (40, 1)), free_moment=0 * force)
+        )
+    r = inverse_dynamics(folder / "stand.npz", body, forces=Forces(source="made up", wrenches=tuple(wrenches)))
+    assert r.contacts.bodies == ("left_ankle", "right_ankle")
+    np.testing.assert_allclose(r.tau[:, :3], 0, atol=1e-6)
+    assert r.contacts.valid.all()
+    # statics: the knee holds what the plate and the weights of shank and foot turn about it
+    for side, wrench in zip(("left", "right"), wrenches, strict=True):
+        knee = body.body_index(f"{side}_knee")
+        at = r.positions[0, knee]
+        turning = np.cross(wrench.cop[0] - at, wrench.force[0])
+        for i in (body.body_index(f"{side}_{part}") for part in ("knee", "ankle", "foot")):
+            com = r.positions[0, i] + r.rotations[0, i] @ body.bodies[i].com
+            turning = turning + np.cross(com - at, [0, 0, -9.81 * body.bodies[i].mass])
+        ours = [r[f"{side}_knee_{axis}"].tau[0] for axis in "xyz"]
+        np.testing.assert_allclose(r.rotations[0, knee] @ ours, -turning, atol=1e-9)
+
+
+def test_the_command_line_takes_a_motion_and_a_model(folder, tmp_path, capsys):
+    motion = str(save_amass(folder / "walk.npz"))
+    assert main(["id", motion, "--skeleton", str(folder / "smplh.npz"), "--out", str(tmp_path / "o"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "o" / "report.html").is_file()
+    assert "left_knee_z" in json.dumps(said)
+    assert main(["id", motion, "--skeleton", "adult", "--height", "1.7", "--mass", "60", "--out", str(tmp_path)]) == 2
+    assert "use its model file" in capsys.readouterr().err
 
 
 def test_mujoco_agrees(result):

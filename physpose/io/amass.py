@@ -16,13 +16,15 @@ import numpy as np
 
 from physpose.conventions import q_from_smpl
 from physpose.errors import InputError
+from physpose.skeleton.files import Sex
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.smpl import joint_names
-from physpose.skeleton.smpl_file import JOINTS, TITLES, Family
+from physpose.skeleton.smpl_file import JOINTS, TITLES, Family, same_shapes
 from physpose.types import Array
 
 RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate", "fps")
-GENDERS = {"female": "f", "f": "f", "male": "m", "m": "m", "neutral": "x", "x": "x"}
+GENDERS: dict[str, Sex] = {"female": "f", "f": "f", "male": "m", "m": "m", "neutral": "x", "x": "x"}
+MODELS = {"f": "female", "m": "male", "x": "neutral"}
 BETAS_APART = 1e-3  # between the file's and the skeleton's shape
 UPRIGHT = 0.9  # cosine with an axis: the median of the trunk's direction in most movements
 
@@ -37,7 +39,7 @@ class AmassFile:
     poses: Array  # (T, J, 3) rotation vectors [rad], the root's first, model axes
     trans: Array  # (T, 3) [m]
     betas: Array  # (n,); empty where the file has none
-    sex: str  # "f", "m", "x"
+    sex: Sex  # whose model the betas are of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,7 @@ def _rate(path: Path, archive: Any, held: set[str]) -> float:
     return rate
 
 
-def _sex(archive: Any, held: set[str]) -> str:
+def _sex(archive: Any, held: set[str]) -> Sex:
     if "gender" not in held:
         return "x"
     gender = archive["gender"]
@@ -182,12 +184,31 @@ def _few(names: list[str]) -> str:
 
 
 def _shape_note(file: AmassFile, skeleton: Skeleton) -> tuple[str, ...]:
+    """Warnings where the skeleton is not shaped as the body that moved."""
     assert skeleton.skin is not None
-    n = max(len(file.betas), len(skeleton.skin.betas))
-    theirs, ours = (np.pad(b, (0, n - len(b))) for b in (file.betas, skeleton.skin.betas))
-    if len(file.betas) == 0 or np.abs(theirs - ours).max() <= BETAS_APART:
+    if len(file.betas) == 0:
         return ()
-    return (f"the skeleton's shape is not that of {file.path.name}: load it with betas=read_amass(...).betas",)
+    name, theirs, ours = file.path.name, file.betas, skeleton.skin.betas
+    if not same_shapes(file.family, JOINTS[len(skeleton.bodies)]):
+        return (
+            f"the skeleton's shape is not that of {name}: its betas are {TITLES[file.family]}'s, which mean another "
+            f"body to {TITLES[JOINTS[len(skeleton.bodies)]]}; give height= or this model's own betas",
+        )
+    notes = []
+    n = max(len(theirs), len(ours))
+    if np.abs(np.pad(theirs, (0, n - len(theirs))) - np.pad(ours, (0, n - len(ours)))).max() > BETAS_APART:
+        cut = 0 < len(ours) < len(theirs) and np.abs(theirs[: len(ours)] - ours).max() <= BETAS_APART
+        notes.append(
+            f"the skeleton's shape has {len(ours)} of the {len(theirs)} betas of {name}, the rest are left out" if cut
+            else f"the skeleton's shape is not that of {name}: load it with betas=read_amass(...).betas"
+        )  # fmt: skip
+    sex = skeleton.subject.sex if skeleton.subject else file.sex
+    if sex != file.sex:
+        notes.append(
+            f"the skeleton's shape is not that of {name}: its betas are of the {MODELS[file.sex]} model, the skeleton "
+            f"is of the {MODELS[sex]} one; take the other file, or say sex={file.sex!r} if its name misleads"
+        )
+    return tuple(notes)
 
 
 def _upward_note(file: AmassFile, up: str) -> tuple[str, ...]:
@@ -198,4 +219,5 @@ def _upward_note(file: AmassFile, up: str) -> tuple[str, ...]:
     other = {"z": "y", "y": "z"}[up]
     if trunk["xyz".index(other)] < UPRIGHT:
         return ()
-    return (f"the trunk points along {other} in {file.path.name}: is {other} up there? then say up={other!r}",)
+    remedy = f"then read it by amass_motion(..., up={other!r})"
+    return (f"the trunk points along {other} in {file.path.name}: is {other} up there? {remedy}",)

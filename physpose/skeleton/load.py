@@ -72,7 +72,10 @@ def _model_path(name: str, model: str | os.PathLike[str] | None) -> str | os.Pat
             raise InputError(f"{name} is a file itself; give model= with {', '.join(FAMILIES)} only")
         return name
     if model is None:
-        raise InputError(f"skeleton {name!r} needs model=, the path to your own model file (.npz, .pkl). {WHERE}")
+        raise InputError(
+            f"skeleton {name!r} needs model=, the path to your own model file (.npz, .pkl), or that path as its name. "
+            f"{WHERE}"
+        )
     return model
 
 

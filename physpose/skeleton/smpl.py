@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from physpose.conventions import R_BODY_SMPL, UPRIGHT_XYZW
 from physpose.errors import InputError, MissingPackageError, SubjectError
+from physpose.skeleton.files import Sex
 from physpose.skeleton.growth import age_of_height
 from physpose.skeleton.mesh_mass import cut, is_solid, mass_properties, pseudo_inertias
 from physpose.skeleton.model import Body, Joint, Skeleton, Skin, Subject
-from physpose.skeleton.smpl_file import TITLES, Family, FilePath, SmplFile, read_smpl_file
+from physpose.skeleton.smpl_file import TITLES, Family, FilePath, SmplFile, read_smpl_file, sex_in_path
 from physpose.skeleton.smpl_points import contact_points, smpl_keypoint_sets
 from physpose.skeleton.subject import ADULT_AGE, SEX_NAMES, check_numbers, check_sex
 from physpose.types import Array, Assumption
@@ -283,7 +284,7 @@ def _subject(
     file: SmplFile, rest: _Rest, bodies: tuple[Body, ...], *, age: float | None, sex: Any, kid: bool
 ) -> tuple[Subject, tuple[Assumption, ...]]:
     height = float(np.ptp(rest.vertices[:, 1]))
-    body, sex_source = (sex, "given") if sex else _sex_of_name(file.path)
+    body, sex_source = (sex, "given") if sex else _sex_of(file.path)
     years, age_source = (float(age), "given") if age is not None else _age(height, body, kid)
     subject = Subject(age=years, sex=body, height=height, mass=float(sum(b.mass for b in bodies)))
     return subject, (
@@ -302,12 +303,9 @@ def _age(height: float, sex: Any, kid: bool) -> tuple[float, str]:
     return years, f"not given; the age whose median height is the body's, {height:.2f} m"
 
 
-def _sex_of_name(path: Path) -> tuple[Any, str]:
-    words = path.stem.lower().replace("-", "_").split("_")
-    for sex, keys in (("f", {"female", "f"}), ("m", {"male", "m"})):
-        if keys & set(words):
-            return sex, f"from the file's name, {path.name}"
-    return "x", "not given"
+def _sex_of(path: Path) -> tuple[Sex, str]:
+    found = sex_in_path(path)
+    return (found, f"from the file's name, {path.parent.name}/{path.name}") if found else ("x", "not given")
 
 
 def _assumptions(

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from physpose.errors import InputError
+from physpose.skeleton.files import Sex
 from physpose.types import Array
 
+SEX_WORDS: dict[Sex, set[str]] = {"f": {"female", "f"}, "m": {"male", "m"}, "x": {"neutral"}}
 FilePath = str | os.PathLike[str]
 Family = Literal["smpl", "smplh", "smplx"]
 FAMILIES: tuple[Family, ...] = ("smpl", "smplh", "smplx")
@@ -37,7 +39,7 @@ WHERE = (
     "licence, else by Meshcapade (https://meshcapade.com). physpose carries none of them."
 )
 CONVERT = (
-    "allow_pickle=True reads its arrays, and nothing else in it; or keep them once as .npz: "
+    "load_skeleton(..., allow_pickle=True) reads its arrays, and nothing else in it; or keep them once as .npz: "
     "numpy.savez(name, **{key: numpy.asarray(value) for each of " + ", ".join(KEYS) + "})"
 )
 
@@ -88,6 +90,21 @@ def read_smpl_file(path: FilePath, *, family: str | None = None, allow_pickle: b
 def is_smpl_file(path: FilePath) -> bool:
     """Does the name look like a body model's (.npz, .pkl)?"""
     return Path(path).suffix.lower() in (".npz", ".pkl")
+
+
+def same_shapes(one: Family, other: Family) -> bool:
+    """Do the same betas give the same shape? SMPL-H has SMPL's, SMPL-X its own."""
+    return (one == "smplx") == (other == "smplx")
+
+
+def sex_in_path(path: Path) -> Sex | None:
+    """By the name of the file or its folder, as the makers name them: SMPLX_FEMALE.npz, smplh/male/model.npz."""
+    for part in (path.stem, path.parent.name):
+        words = set(part.lower().replace("-", "_").split("_"))
+        found: list[Sex] = [sex for sex, keys in SEX_WORDS.items() if keys & words]
+        if found:
+            return found[0]
+    return None
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

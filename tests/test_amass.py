@@ -214,10 +214,19 @@ FINE = 16  # times as many frames: difference quotients there are 256 times near
 TOLERANCES = {"q": 1e-12, "v": 1e-4, "a": 1e-3, "tau": 0.02, "momentum": 2e-3, "positions": 1e-12}
 
 
+def walk_that_turns(rate: float, T: int) -> dict[str, np.ndarray]:
+    """The walk with a pelvis that swings about all axes while it advances."""
+    arrays = amass_arrays(T=T, rate=rate)
+    poses, time = arrays["poses"].reshape(T, 52, 3), np.arange(T) / rate
+    swing = 0.3 * np.sin(2 * np.pi * time[:, None] + [0.0, 1.0, 2.0])
+    poses[:, 0] = (Rotation.from_rotvec(swing) * Rotation.from_rotvec(poses[0, 0])).as_rotvec()
+    return arrays
+
+
 def test_inverse_dynamics_of_a_file_matches_difference_quotients_of_a_finer_one(folder, bodies):
     """Splines through 60 frames per second, against Pinocchio with differences on the manifold at 960."""
-    r = inverse_dynamics(save_amass(folder / "walk.npz"), bodies["smplh"])
-    fine = save_amass(folder / "fine.npz", **amass_arrays(T=59 * FINE + 1, rate=60.0 * FINE))
+    r = inverse_dynamics(save_amass(folder / "turns.npz", **walk_that_turns(60.0, 60)), bodies["smplh"])
+    fine = save_amass(folder / "fine.npz", **walk_that_turns(60.0 * FINE, 59 * FINE + 1))
     expected = smpl_result(bodies["smplh"], fine)
     inner = slice(10, -10)  # at its ends the splines' third derivative is zero, the sines' is not
     np.testing.assert_allclose(r.time, expected.time[::FINE], atol=1e-12)

@@ -86,8 +86,8 @@ def _add_fit(commands: Any) -> None:
 def _add_id(commands: Any) -> None:
     help_text = "inverse dynamics: joint torques of a known motion, with measured forces"
     inverse = commands.add_parser("id", help=help_text, description=help_text)
-    inverse.add_argument("motion", metavar="MOTION", help="coordinates over time: .mot, .sto, .bvh or .npz")
-    inverse.add_argument("--skeleton", default="adult", help="name or file of a skeleton, e.g. .osim (default: adult)")
+    inverse.add_argument("motion", metavar="MOTION", help="coordinates over time: .mot, .sto, .bvh, .npz (also AMASS)")
+    inverse.add_argument("--skeleton", default="adult", help="name or file of a skeleton, e.g. .osim, SMPL's .npz")
     _add_subject(inverse)
     inverse.add_argument("--forces", metavar="FILE", help="measured forces: .mot, .sto, .c3d, or external loads .xml")
     inverse.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff of the motion's zero-lag filter")

@@ -73,7 +73,10 @@ def opensim_coordinates(result: FitResult) -> Array:
 
 
 def write_motion(result: FitResult, path: Path) -> None:
-    """OpenSim's coordinates (.mot), also those that follow others: degrees and metres, y up."""
+    """OpenSim's coordinates (.mot), also those that follow others: degrees and metres, y up.
+
+    Of a ball joint without names of its own: angles about x, y, z, each after the one before: "left_hip_rx", ...
+    """
     c = opensim_coordinates(result)
     columns = dict(zip(opensim_names(result.skeleton), c.T, strict=True)) | dependent_coordinates(result.skeleton, c)
     turning = angle_names(result.skeleton)

@@ -17,12 +17,14 @@ from physpose.chain import KinematicChain
 from physpose.dynamics.simbody import simbody_difference
 from physpose.errors import InputError
 from physpose.estimation.plates import Assignment, PlateSettings, assign_to_feet, check_bodies
+from physpose.io.amass import is_amass_file, read_amass
 from physpose.io.forces import Forces, read_forces
 from physpose.known_motion import Kinematics, read_motion
 from physpose.residuals import ResidualLimits, ResidualReport, residual_report
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
+from physpose.skeleton.smpl_file import is_smpl_file, read_smpl_file, same_shapes, sex_in_path
 from physpose.types import Array, Assumption, Contacts, Energy, FitStatus, Motion, Wrench
 
 EARTH = (0.0, 0.0, -9.81)  # [m/s^2]
@@ -51,14 +53,15 @@ def inverse_dynamics(
     """Joint torques, contact forces, momentum and energy of a motion that is known: OpenSim's inverse dynamics.
 
     Args:
-        motion: .mot or .sto with coordinates by name, .bvh, .npz, arrays (time (T,), q (T, nq)), or a ``FitResult``.
-        skeleton: "adult", "child", "infant", a file (.osim, .yaml, .xml) or a loaded ``Skeleton``.
+        motion: .mot or .sto with coordinates by name, .bvh, .npz (AMASS's too: its betas shape a body model's file,
+            unless a height is given), arrays (time (T,), q (T, nq)), or a ``FitResult``.
+        skeleton: "adult", "child", "infant", a file (.osim, .yaml, .xml, a body model's .npz), or a loaded one.
         forces: .mot, .sto, .c3d, or OpenSim's external loads .xml; or ``Forces``. Forces that name no body are given to
             the foot that made them. None: nothing touches the body, and all that its motion needs appears at the root.
         lowpass: cutoff [Hz] of the zero-lag filter of the motion, as OpenSim's tool has it; None: not filtered.
         force_lowpass: the same for the forces; None: not filtered, as in OpenSim's tool; "same": as the motion.
         bodies: force -> body, against the automatic choice.
-        age: [years]; sex: "f", "m" or "x"; height: [m]; mass: [kg]; for the named skeletons.
+        age: [years]; sex: "f", "m" or "x"; height: [m]; mass: [kg]; for the named skeletons and body models.
         gravity: (3,) [m/s^2], world z up; None: the model file's, else (0, 0, -9.81).
         degrees: of the angles in a .mot or .sto, against its header.
         plates: numbers of the assignment.
@@ -74,9 +77,8 @@ def inverse_dynamics(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     start = clock.perf_counter()
-    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
-        skeleton, age=age, sex=sex, height=height, mass=mass
-    )  # fmt: skip
+    who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
+    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **_shape(motion, skeleton, who))
     _check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
@@ -90,6 +92,17 @@ def inverse_dynamics(
     moved, residual = _residuals(moved, body, g, limits, plates)
     evidence = (body, known, *opensim, *((measured, given) if measured and given else ()), *residual)
     return _finished(moved, known, body, g, evidence, clock.perf_counter() - start)
+
+
+def _shape(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str, Any]:
+    """Who moves; of an AMASS motion on a body model's file also the betas, and the sex where nothing else tells it."""
+    if not (isinstance(motion, (str, Path)) and is_smpl_file(skeleton) and is_amass_file(motion)):
+        return who
+    file, model = read_amass(motion), read_smpl_file(skeleton)
+    who = {**who, "sex": who["sex"] or sex_in_path(Path(skeleton)) or file.sex}
+    if who["height"] is not None or not same_shapes(file.family, model.family):
+        return who
+    return {**who, "betas": file.betas[: model.shapedirs.shape[-1]]}
 
 
 def _check_masses(skeleton: Skeleton) -> None:

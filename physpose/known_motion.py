@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from physpose.conventions import (
     v_from_opensim,
 )
 from physpose.errors import InputError
+from physpose.io.amass import amass_motion, is_amass_file
 from physpose.io.bvh import read_bvh
 from physpose.io.storage import Storage, read_storage
 from physpose.signals import FILTER, spline_derivatives
@@ -47,8 +48,8 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
     """The motion of a file, of arrays (time, q) or of a ``Motion``, differentiated by splines.
 
     Args:
-        source: .mot or .sto with coordinates by name; .bvh of the skeleton's joints; .npz with time and q; a pair
-            (time (T,), q (T, nq)); or a ``Motion``, e.g. a ``FitResult``.
+        source: .mot or .sto with coordinates by name; .bvh of the skeleton's joints; .npz with time and q, or of AMASS;
+            a pair (time (T,), q (T, nq)); or a ``Motion``, e.g. a ``FitResult``.
         skeleton: whose motion it is.
         lowpass: cutoff [Hz] of the zero-lag filter (``signals.lowpass``); None: not filtered.
         degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
@@ -186,7 +187,11 @@ def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinemati
 
 
 def _from_npz(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinematics:
-    """Arrays "time" and "q", as ``FitResult.save`` writes them."""
+    """Arrays "time" and "q", as ``FitResult.save`` writes them, or a body model's poses (AMASS)."""
+    if is_amass_file(path):
+        moved = amass_motion(path, skeleton)
+        known = _from_q(moved.time, moved.q, skeleton, lowpass, moved.source)
+        return replace(known, warnings=(*known.warnings, *moved.warnings))
     try:
         with np.load(path, allow_pickle=False) as file:
             held = set(file.files)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from physpose.conventions import rotation_vectors
 from physpose.errors import InputError, UnknownNameError
-from physpose.skeleton.model import Coordinate, Skeleton
+from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinateResult:
-    """One coordinate's motion and generalized force."""
+    """One coordinate's motion and generalized force.
+
+    A ball joint has three, one for each axis of its body's frame: q is then the rotation vector's component (from
+    parent to body; it runs on without jumps up to a full turn), v, a and tau are those of angular velocity, angular
+    acceleration and torque in the body's frame, so that tau v sums to the power; v is not the derivative of q.
+    """
 
     name: str
     unit: str  # of q: "rad" (hinge) or "m" (slide); v and a per second and per second squared
@@ -86,24 +92,28 @@ class FitResult(Motion):
         Raises:
             UnknownNameError: no such coordinate; the message lists those that exist.
         """
-        for coordinate, i_q, i_v in coordinate_columns(self.skeleton):
-            if coordinate.name == name:
-                hinge = coordinate.kind == "hinge"
+        for c in result_columns(self.skeleton):
+            if c.name == name:
                 return CoordinateResult(
                     name=name,
-                    unit="rad" if hinge else "m",
-                    tau_unit="N.m" if hinge else "N",
-                    q=self.q[:, i_q],
-                    v=self.v[:, i_v],
-                    a=self.a[:, i_v],
-                    tau=self.tau[:, i_v],
-                    power=self.power[:, i_v],
+                    unit="m" if c.kind == "slide" else "rad",
+                    tau_unit="N" if c.kind == "slide" else "N.m",
+                    q=self.q[:, c.q] if c.axis is None else rotation_vectors(self.q[:, c.q : c.q + 4])[:, c.axis],
+                    v=self.v[:, c.v],
+                    a=self.a[:, c.v],
+                    tau=self.tau[:, c.v],
+                    power=self.power[:, c.v],
                 )
-        raise UnknownNameError("coordinate", name, self.skeleton.coordinate_names)
+        raise UnknownNameError("coordinate", name, self.coordinate_names)
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """All names that ``result[name]`` takes: hinges and slides, and three for each ball ("left_hip_x", ...)."""
+        return tuple(c.name for c in result_columns(self.skeleton))
 
     def coordinate_results(self) -> Iterator[CoordinateResult]:
-        """Every named coordinate, in the skeleton's order."""
-        return (self[name] for name in self.skeleton.coordinate_names)
+        """Every coordinate of ``coordinate_names``, in the skeleton's order."""
+        return (self[name] for name in self.coordinate_names)
 
     def marker_positions(self) -> tuple[tuple[str, ...], Array]:
         """Names and world positions (T, n, 3) [m] of the joint centres, then of the fitted keypoints and contacts."""
@@ -163,12 +173,25 @@ class FitResult(Motion):
         return summarize(self)
 
 
-def coordinate_columns(skeleton: Skeleton) -> Iterator[tuple[Coordinate, int, int]]:
-    """Each named coordinate with its column in q and in v; they differ wherever a joint holds a quaternion."""
+class ResultColumn(NamedTuple):
+    """Where one coordinate of a result lies in q and v; they differ wherever a joint holds a quaternion."""
+
+    name: str
+    kind: str  # "hinge", "slide"; "ball": one component of it
+    q: int  # a ball's: of its whole quaternion
+    v: int
+    axis: int | None  # of a ball: 0 x, 1 y, 2 z
+
+
+def result_columns(skeleton: Skeleton) -> Iterator[ResultColumn]:
+    """Every coordinate after the free-flyer, and three components of every ball joint, named body_x, body_y, body_z."""
     i_q = i_v = 0
+    bodies = {id(b.joint): b.name for b in skeleton.bodies}
     for joint in skeleton.joints:
         for k, coordinate in enumerate(joint.coordinates):
-            yield coordinate, i_q + k, i_v + k
+            yield ResultColumn(coordinate.name, coordinate.kind, i_q + k, i_v + k, None)
+        for k, axis in enumerate("xyz" if joint.kind == "ball" else ""):
+            yield ResultColumn(f"{bodies[id(joint)]}_{axis}", "ball", i_q, i_v + k, k)
         i_q, i_v = i_q + joint.nq, i_v + joint.nv
 
 
@@ -192,7 +215,7 @@ def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _quaternion_joint_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
-    """The free-flyer and ball joints."""
+    """The free-flyer, and the quaternions of ball joints."""
     i_q = i_v = 0
     bodies = {id(b.joint): b.name for b in r.skeleton.bodies}
     for joint in r.skeleton.joints:
@@ -205,9 +228,9 @@ def _quaternion_joint_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
             q, v = i_q + joint.nq - 4, i_v + joint.nv - 3
             for k, axis in enumerate("xyzw"):
                 yield f"{name} quaternion {axis}", r.q[:, q + k]
+        if kind == "free":
             yield from _xyz(f"{name} angular velocity", "rad/s", r.v[:, v : v + 3])
-            what = "residual moment" if kind == "free" else "torque"
-            yield from _xyz(f"{name} {what}", "N.m", r.tau[:, v : v + 3])
+            yield from _xyz(f"{name} residual moment", "N.m", r.tau[:, v : v + 3])
         i_q, i_v = i_q + joint.nq, i_v + joint.nv
 
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from physpose.result import coordinate_columns
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from physpose.result import FitResult
 
-MAIN_COORDINATES = ("lumbar_extension", "hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex")
+MAIN_COORDINATES = (
+    "lumbar_extension", "hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex",
+    "spine1_z", "hip_z", "knee_z", "ankle_z", "elbow_y",  # of SMPL's balls
+)  # fmt: skip
 
 
 def summarize(result: FitResult, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
@@ -70,10 +71,9 @@ def _subject(result: FitResult) -> dict[str, Any] | None:
 def _coordinates(result: FitResult) -> dict[str, dict[str, Any]]:
     """Range and peak |generalized force| of every coordinate after the free-flyer."""
     table = {}
-    for c, i_q, i_v in coordinate_columns(result.skeleton):
-        unit, force = ("rad", "N.m") if c.kind == "hinge" else ("m", "N")
-        peak = _number(np.max(np.abs(result.tau[:, i_v])))
-        table[c.name] = {"unit": unit, "range": _range(result.q[:, i_q]), "force_unit": force, "peak_force": peak}
+    for c in result.coordinate_results():
+        peak = _number(np.max(np.abs(c.tau)))
+        table[c.name] = {"unit": c.unit, "range": _range(c.q), "force_unit": c.tau_unit, "peak_force": peak}
     return table
 
 
@@ -159,7 +159,8 @@ def _joints_table(coordinates: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _main(coordinates: Mapping[str, Any]) -> list[str]:
     """The main joints' coordinates; all of them for a body that has none of those names."""
-    main = [n for base in MAIN_COORDINATES for n in (base, f"{base}_r", f"{base}_l") if n in coordinates]
+    sided = ("{}", "{}_r", "{}_l", "right_{}", "left_{}")
+    main = [n for base in MAIN_COORDINATES for n in (s.format(base) for s in sided) if n in coordinates]
     return main or list(coordinates)
 
 

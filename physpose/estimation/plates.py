@@ -14,7 +14,9 @@ from physpose.io.forces import Forces
 from physpose.skeleton.model import Point, Skeleton
 from physpose.types import Array, Assumption, Wrench
 
-FOOT = re.compile(r"(calcn|calcaneus|talus|foot|toes?|heel|hindfoot|forefoot)", re.IGNORECASE)
+FOOT = re.compile(r"(calcn|calcaneus|talus|ankle|foot|toes?|heel|hindfoot|forefoot)", re.IGNORECASE)
+# of bodies named after the joint about which they turn, as SMPL's, "ankle" is the foot, and "foot" its toes
+CARRIERS = ("calc", "ankle", "foot")
 SIDE = re.compile(r"(^|_)(r|l|right|left)(_|$)|^(right|left)|(right|left)$", re.IGNORECASE)
 
 
@@ -133,7 +135,7 @@ def _feet(skeleton: Skeleton, time: Array, positions: Array, rotations: Array, s
 
 def _main(bodies: list[str]) -> str:
     """The body that carries the foot's forces: the heel bone where there is one."""
-    return next((n for n in bodies if "calc" in n.lower() or "foot" in n.lower()), bodies[0])
+    return next((n for part in CARRIERS for n in bodies if part in n.lower()), bodies[0])
 
 
 def _points(skeleton: Skeleton, bodies: list[str]) -> tuple[Point, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from physpose.conventions import UPRIGHT_XYZW
 from physpose.skeleton.anthropometry import Proportions, for_age, proportions, segment_inertia
 from physpose.skeleton.files import at_age
 from physpose.skeleton.keypoint_sets import keypoint_sets
@@ -15,8 +16,6 @@ from physpose.skeleton.model import Body, Coordinate, Joint, KeypointSet, Point,
 from physpose.skeleton.ranges import limit_source, soft_limits
 from physpose.types import Array, Assumption
 
-# body x forward -> world x, body y up -> world z, body z right -> world -y: a quarter turn about x
-UPRIGHT_XYZW = np.array([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])
 MIRROR_POINT = np.array([1.0, 1.0, -1.0])
 MIRROR_AXIS = np.array([-1.0, -1.0, 1.0])  # so that the same angle is the mirrored rotation
 

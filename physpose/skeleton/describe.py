@@ -60,6 +60,9 @@ def _coordinates(s: Skeleton) -> str:
         for c in joint.coordinates:
             low, high = np.rad2deg(c.range) if c.kind == "hinge" else c.range
             rows.append((c.name, joint.name or "-", _vector(c.axis, 2), f"{low:.0f} .. {high:.0f}", c.source))
+        if joint.kind == "ball":
+            name = next(b.name for b in s.bodies if b.joint is joint)
+            rows.append((f"{name}_x, _y, _z", joint.name or "-", "ball", "none", "free to turn any way"))
     return _table("Coordinates", ("name", "joint", "axis", "soft range [deg; m]", "source of the range"), rows)
 
 
@@ -84,7 +87,7 @@ def _keypoints(s: Skeleton) -> str:
 def _sources(s: Skeleton) -> str:
     points = [*s.contact_points, *(p for k in s.keypoint_sets.values() for p in k.points)]
     used = " ".join([c.source for c in s.coordinates] + [g.source for g in s.scale_groups] + [p.source for p in points])
-    masses = ("deleva1996", "jensen1986", "jensen1989")
+    masses = ("deleva1996", "jensen1986", "jensen1989") if s.skin is None else ()  # else told by its assumptions
     rows = [(k, v) for k, v in read_shipped("human")["sources"].items() if k in used or k in masses]
     return _table("Sources", ("key", "publication"), rows) + "\n  unverified: a number nobody could check"
 

@@ -37,7 +37,8 @@ def read_skeleton_file(name: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if str(name) not in SHIPPED:
-            raise UnknownNameError("skeleton", str(name), [*SHIPPED, "a path to a .yaml file"])
+            files = "a path to a .yaml, .xml (MJCF), .npz or .pkl (SMPL) file"
+            raise UnknownNameError("skeleton", str(name), [*SHIPPED, "smpl", "smplh", "smplx", files])
         return read_shipped(str(name))
     if not path.is_file():
         raise InputError(f"no such skeleton file: {path}")

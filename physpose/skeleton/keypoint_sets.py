@@ -85,9 +85,13 @@ def keypoint_landmarks(name: str) -> tuple[str, ...]:
     return tuple(_LANDMARK[n] for n in keypoint_names(name))
 
 
-def keypoint_sets(landmarks: Mapping[str, tuple[Point, float]]) -> dict[str, KeypointSet]:
-    """All sets on a body with ``landmarks``: name -> (point [m, body frame], standard deviation [m])."""
-    return {name: _keypoint_set(name, names, landmarks) for name, names in KEYPOINT_NAMES.items()}
+def keypoint_sets(landmarks: Mapping[str, tuple[Point, float]], *, partly: bool = False) -> dict[str, KeypointSet]:
+    """All sets on a body with ``landmarks``: name -> (point [m, body frame], standard deviation [m]).
+
+    ``partly``: leave out the sets that the landmarks do not cover; otherwise these raise ``KeyError``.
+    """
+    kept = {s: n for s, n in KEYPOINT_NAMES.items() if not partly or all(_LANDMARK[k] in landmarks for k in n)}
+    return {name: _keypoint_set(name, names, landmarks) for name, names in kept.items()}
 
 
 def keypoint_edges(name: str) -> tuple[tuple[int, int], ...]:

@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from physpose.errors import InputError, SubjectError
 from physpose.skeleton.build import build_skeleton
 from physpose.skeleton.files import SHIPPED, read_skeleton_file
 from physpose.skeleton.model import Skeleton
+from physpose.skeleton.smpl_file import FAMILIES, WHERE, is_smpl_file
 from physpose.skeleton.subject import complete_subject
 
 
@@ -20,6 +23,10 @@ def load_skeleton(
     sex: str | None = None,
     height: float | None = None,
     mass: float | None = None,
+    model: str | os.PathLike[str] | None = None,
+    betas: ArrayLike | None = None,
+    kid_template: str | os.PathLike[str] | None = None,
+    allow_pickle: bool = False,
 ) -> Skeleton:
     """The skeleton of a subject, standing in ``Skeleton.neutral``.
 
@@ -29,7 +36,23 @@ def load_skeleton(
     tables and surveys and listed, with its source, in ``Skeleton.assumptions``; what is unusual is told in
     ``Skeleton.warnings``. Raises ``SubjectError`` for what no person has or what contradicts itself,
     ``UnknownNameError`` for an unknown name, ``InputError`` for a file that cannot be used.
+
+    Body models of the SMPL family (extra "smpl"): ``name`` "smpl", "smplh" or "smplx" with ``model``, your own licensed
+    file (.npz, .pkl), or that file as ``name``. ``betas``: its shape parameters; ``height`` [m] instead: the most
+    probable body of that height. ``kid_template``: the infant's template (.npy), whose share is then the last of
+    ``betas``. ``mass`` [kg] scales the segments' densities. ``allow_pickle``: may pickled parts of the file be read?
+    Only arrays are. See ``physpose.skeleton.smpl``.
     """
+    if str(name) in FAMILIES or is_smpl_file(name):
+        path = _model_path(str(name), model)
+        from physpose.skeleton.smpl import load_smpl  # here, since it needs smplx and trimesh
+
+        return load_smpl(
+            path, family=str(name) if str(name) in FAMILIES else None, betas=betas, kid_template=kid_template,
+            age=age, sex=sex, height=height, mass=mass, allow_pickle=allow_pickle,
+        )  # fmt: skip
+    if model is not None or betas is not None or kid_template is not None:
+        raise InputError(f"{name} is no body model; model=, betas=, kid_template= go with {', '.join(FAMILIES)}")
     if Path(name).suffix in (".xml", ".osim"):
         return _from_file(Path(name), age=age, sex=sex, height=height, mass=mass)
     data: dict[str, Any] = read_skeleton_file(name)
@@ -41,6 +64,19 @@ def load_skeleton(
             raise
         # a file of the user's own may lack or misplace anything
         raise InputError(f"{name}: incomplete or misplaced entry ({type(error).__name__}: {error})") from error
+
+
+def _model_path(name: str, model: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    if name not in FAMILIES:
+        if model is not None:
+            raise InputError(f"{name} is a file itself; give model= with {', '.join(FAMILIES)} only")
+        return name
+    if model is None:
+        raise InputError(
+            f"skeleton {name!r} needs model=, the path to your own model file (.npz, .pkl), or that path as its name. "
+            f"{WHERE}"
+        )
+    return model
 
 
 def _from_file(path: Path, **subject: float | str | None) -> Skeleton:

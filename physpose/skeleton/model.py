@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.conventions.euler import EulerJoint
 from physpose.errors import InputError, UnknownNameError
@@ -107,6 +108,18 @@ class ScaleGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Skin:
+    """The body's surface, which follows its bodies by linear blend skinning; see ``physpose.skeleton.skin``."""
+
+    vertices: Array  # (V, 3) [m], in the root body's frame with all other joints at zero
+    faces: NDArray[np.int64]  # (F, 3), outward
+    bodies: NDArray[np.int64]  # (V, 4) index of the bodies that each vertex follows
+    weights: Array  # (V, 4), rows sum to one
+    betas: Array  # (n,) shape parameters of the body model that it comes from
+    root_at: Array  # (3,) [m], the root's origin in that model's own frame
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """Who: all four are known once a skeleton is loaded (see ``Skeleton.assumptions`` for where from)."""
 
@@ -132,6 +145,7 @@ class Skeleton:
     coordinate_map: CoordinateMap | None = None  # z = phi(s): the bodies' joints are z, everything below speaks of s
     euler_joints: tuple[EulerJoint, ...] = ()  # how the file of this body writes its free and ball joints
     gravity: Array | None = None  # (3,) [m/s^2] that the file of this body gives
+    skin: Skin | None = None  # for pictures; what moves and weighs are the bodies
 
     @cached_property
     def body_names(self) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ def complete_subject(
 
     ``data``: contents of a skeleton file. Raises ``SubjectError`` for what no person has or what contradicts itself.
     """
-    given_sex = _check_sex(sex)
-    _check_numbers(age, height, mass)
+    given_sex = check_sex(sex)
+    check_numbers(age, height, mass)
     body = given_sex or "x"
     years, age_source = _age(data, age, body, height)
     metres, height_source = _height(years, body, height)
@@ -49,13 +49,15 @@ def complete_subject(
     return Subject(age=years, sex=body, height=metres, mass=kilograms), assumptions, warnings
 
 
-def _check_sex(sex: str | None) -> Sex | None:
+def check_sex(sex: str | None) -> Sex | None:
+    """The sex as given. Raises ``SubjectError`` for another word than "f", "m", "x"."""
     if sex is not None and sex not in SEX_NAMES:
         raise SubjectError(f"sex {sex!r}; possible: 'f', 'm', 'x' (mean of both)")
     return cast("Sex | None", sex)
 
 
-def _check_numbers(age: float | None, height: float | None, mass: float | None) -> None:
+def check_numbers(age: float | None, height: float | None, mass: float | None) -> None:
+    """Raise ``SubjectError`` for an age [years], height [m] or mass [kg] that no person has, or in other units."""
     for name, value, unit in (("age", age, "years"), ("height", height, "m"), ("mass", mass, "kg")):
         if value is None:
             continue

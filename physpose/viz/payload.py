@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from physpose.result import FitResult
+from physpose.skeleton.names import side
 from physpose.types import Array, Energy
 from physpose.viz.series import Plot, Section, body_weight, sections
-from physpose.viz.shapes import bones, joints, segment_shapes, side
+from physpose.viz.shapes import bones, joints, segment_shapes
+from physpose.viz.skin import packed_as, skin_payload
 
 MOST_FRAMES = 3600  # of a report; longer results are thinned out for it, and it says so
 
@@ -37,6 +38,7 @@ def payload(result: FitResult) -> dict[str, Any]:
         "mass": result.skeleton.mass,
         "weight": body_weight(result),
         "skeleton": _skeleton(result),
+        "skin": skin_payload(result.skeleton),
         "positions": packed(result.positions),
         "quaternions": packed(_quaternions(result)),
         "com": packed(result.com),
@@ -49,8 +51,7 @@ def payload(result: FitResult) -> dict[str, Any]:
 
 def packed(array: Array) -> dict[str, Any]:
     """{"shape": ..., "f32": base64}."""
-    array = np.ascontiguousarray(array, dtype="<f4")
-    return {"shape": list(array.shape), "f32": base64.b64encode(array.tobytes()).decode()}
+    return packed_as(array, "f32")
 
 
 def _skeleton(result: FitResult) -> dict[str, Any]:

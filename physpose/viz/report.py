@@ -17,9 +17,11 @@ import physpose
 from physpose.errors import PhysposeError
 from physpose.io.tables import replace_file
 from physpose.result import FitResult
+from physpose.skeleton.names import side, without_side
 from physpose.viz.payload import payload, thinned
 from physpose.viz.plausibility import plausibility_html
 from physpose.viz.series import headline, sections
+from physpose.viz.skin import skin_payload
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg", ".3gp", ".wmv", ".ts", ".mts")
 PREVIEW_HEIGHT = (480, 640)  # [px] of the embedded video: lying, upright
@@ -60,7 +62,7 @@ def render_report(result: FitResult, *, video: bytes | None = None) -> str:
         "sections": _sections(result),
         "plausibility": _plausibility(result),
         "tables": _tables(result),
-        "footer": _footer(),
+        "footer": _footer(result),
         "data": _json(payload(shown)),
         "video": "" if video is None else base64.b64encode(video).decode(),
         "scripts": "\n".join(f"<script>\n{_asset(name)}\n</script>" for name in SCRIPTS),
@@ -228,11 +230,11 @@ def _lengths(result: FitResult) -> str:
     """Segment lengths (to the next joint centre) and masses; the right side stands for both."""
     rows = ""
     for body in result.skeleton.bodies:
-        if body.name.endswith("_l"):
+        if side(body.name) == "l":
             continue
         children = [b.joint.translation for b in result.skeleton.bodies if b.parent == body.name]
         length = max((float(np.linalg.norm(c)) for c in children), default=0.0)
-        name = body.name.removesuffix("_r").replace("_", " ")
+        name = without_side(body.name).replace("_", " ")
         shown = f"{100 * length:.1f} cm" if length > 0.02 else "\u2013"
         rows += f"<tr><th scope=row>{escape(name)}</th><td>{shown}</td><td>{body.mass:.2f} kg</td></tr>"
     head = "<thead><tr><th>Segment</th><th>To its farthest joint</th><th>Mass (each side)</th></tr></thead>"
@@ -240,13 +242,16 @@ def _lengths(result: FitResult) -> str:
     return f"{head}<tbody>{rows}{total}</tbody>"
 
 
-def _footer() -> str:
+def _footer(result: FitResult) -> str:
+    skin = "The body model's surface follows the bodies by linear blend skinning, without corrections at bent joints."
+    solids = "Segments are drawn with their mass at 1000 kg/m\u00b3."
+    drawn = solids if skin_payload(result.skeleton) is None else skin
     return (
         "<p><b>Files</b> next to this report, when it was saved with them: motion.mot and torques.sto (OpenSim), "
         "positions.trc (markers), motion.csv, result.npz (all arrays), skeleton.xml (the scaled body, MuJoCo).</p>"
         "<p><b>Frames and units</b>: SI units; world z up, right-handed; momentum in world axes, angular about the "
-        "centre of mass; potential energy is zero at z = 0. Angles here in degrees, in OpenSim's signs. Segments "
-        "are drawn with their mass at 1000 kg/m\u00b3.</p>"
+        "centre of mass; potential energy is zero at z = 0. Angles here in degrees, in OpenSim's signs. "
+        f"{drawn}</p>"
         f"<p>Made with physpose {physpose.__version__}. Drawn with three.js and uPlot (both MIT licence).</p>"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from physpose.result import CoordinateResult, FitResult
+from physpose.skeleton.names import side, without_side
 from physpose.types import Array
 
 
@@ -63,15 +64,30 @@ TITLES = {
     "wrist_flex": ("Wrist flexion", "flexion +"),
     "wrist_dev": ("Wrist deviation", ""),
 }
+# of ball joints: about the body's own axes, x forward, y up, z to the right when standing in T-pose
+BALL_TITLES = {
+    "hip_z": ("Hip z", "flexion +"),
+    "knee_z": ("Knee z", "extension +"),
+    "ankle_z": ("Ankle z", "dorsiflexion +"),
+    "foot_z": ("Toes z", "extension +"),
+}
+BALL_NOTE = (
+    " Of ball joints: components x (forward), y (up), z (to the right) in the segment's own axes; angles are rotation "
+    "vectors."
+)
 BODY_NOTE = "Momentum is linear, and angular about the centre of mass, both in world axes (z up)."
 MAIN = ("hip_", "knee_", "ankle_", "lumbar_", "arm_", "elbow_")  # shown at once; the rest is folded
 
 
 def sections(result: FitResult) -> list[Section]:
     """All plots of a result, in the report's order."""
-    angles = "Right and left against time. Signs are OpenSim's."
+    angles = "Right and left against time."
     torques = "Net joint torque by inverse dynamics: what muscles, ligaments and contact inside the joint add up to."
     power = "Torque times angular velocity: positive where the joint gives energy to the body, negative where it takes."
+    if any(b.joint.kind == "ball" for b in result.skeleton.bodies):
+        angles, torques, power = (note + BALL_NOTE for note in (angles, torques, power))
+    else:
+        angles += " Signs are OpenSim's."
     return [
         Section(id="body", title="Whole body", note=BODY_NOTE, plots=tuple(_body_plots(result))),
         _joint_section(result, "angles", "Joint angles", angles),
@@ -95,14 +111,15 @@ def _pairs(result: FitResult) -> dict[str, list[CoordinateResult]]:
     """Coordinates by their name without side, right before left, from the hips down, then the trunk and the arms."""
     groups: dict[str, list[CoordinateResult]] = {}
     for c in result.coordinate_results():
-        base = c.name[:-2] if c.name.endswith(("_r", "_l")) else c.name
-        groups.setdefault(base, []).append(c)
+        groups.setdefault(without_side(c.name), []).append(c)
+    for coordinates in groups.values():
+        coordinates.sort(key=lambda c: side(c.name) != "r")
     known = [base for base in TITLES if base in groups]
     return {base: groups[base] for base in [*known, *(b for b in groups if b not in TITLES)]}
 
 
 def _joint_plot(base: str, coordinates: list[CoordinateResult], what: str) -> Plot:
-    title, hint = TITLES.get(base, (base.replace("_", " ").capitalize(), ""))
+    title, hint = TITLES.get(base) or BALL_TITLES.get(base) or (base.replace("_", " ").capitalize(), "")
     hinge = coordinates[0].unit == "rad"
     unit = {"angles": "deg" if hinge else "m", "torques": coordinates[0].tau_unit, "power": "W"}[what]
     curves = tuple(_joint_curve(c, what) for c in coordinates)
@@ -110,7 +127,7 @@ def _joint_plot(base: str, coordinates: list[CoordinateResult], what: str) -> Pl
 
 
 def _joint_curve(c: CoordinateResult, what: str) -> Curve:
-    label, key = {"_r": ("right", "r"), "_l": ("left", "l")}.get(c.name[-2:], ("", "c"))
+    label, key = {"r": ("right", "r"), "l": ("left", "l"), "": ("", "c")}[side(c.name)]
     angle = np.rad2deg(c.q) if c.unit == "rad" else c.q
     return Curve(label=label, key=key, values={"angles": angle, "torques": c.tau, "power": c.power}[what])
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from physpose.skeleton.model import Body, Skeleton
+from physpose.skeleton.names import side
 from physpose.types import Array
 
 DENSITY = 1000.0  # [kg/m^3], near that of the human body as a whole
@@ -117,8 +118,3 @@ def joints(skeleton: Skeleton) -> list[int]:
 
 def _unit(x: Array) -> Array:
     return x / max(float(np.linalg.norm(x)), 1e-9)
-
-
-def side(name: str) -> str:
-    """ "r", "l" or "" of a name by OpenSim's suffixes."""
-    return name[-1] if name.endswith(("_r", "_l")) else ""

@@ -9,15 +9,17 @@ addEventListener("error", (event) => {
 });
 // Report namespace, the decoded data, and small helpers.
 const PP = (() => {
-  const unpack = ({ shape, f32 }) => {
-    const bytes = Uint8Array.from(atob(f32), (c) => c.charCodeAt(0));
-    return { shape, data: new Float32Array(bytes.buffer) };
+  const TYPES = { f32: Float32Array, i16: Int16Array, u16: Uint16Array, u8: Uint8Array };
+  const unpack = (x, kind) => {
+    const bytes = Uint8Array.from(atob(x[kind]), (c) => c.charCodeAt(0));
+    return { shape: x.shape, data: new TYPES[kind](bytes.buffer) };
   };
   // Replace every packed array in the tree by its numbers.
   const decode = (x) => {
     if (Array.isArray(x)) return x.map(decode);
     if (!x || typeof x !== "object") return x;
-    if ("f32" in x) return unpack(x);
+    const kind = "shape" in x && Object.keys(TYPES).find((k) => k in x);
+    if (kind) return unpack(x, kind);
     return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, decode(v)]));
   };
   const D = decode(JSON.parse(document.getElementById("data").textContent));

@@ -8,7 +8,7 @@ PP.scene = (() => {
   const FORCE_LENGTH = 0.8; // [m] of an arrow of one body weight
   const UP = new THREE.Vector3(0, 0, 1);
   const colours = []; // [material, name of its colour]
-  let renderer, camera, controls, scene, bodies, arrows, com, shadow, floor, wanted = true, coarse = 1;
+  let renderer, camera, controls, scene, bodies, surface, arrows, com, shadow, floor, wanted = true, coarse = 1;
 
   const paint = (name, more = {}) => {
     const material = new THREE.MeshStandardMaterial({ roughness: 0.62, metalness: 0, ...more });
@@ -53,9 +53,22 @@ PP.scene = (() => {
     const skin = { r: paint("skin-r"), l: paint("skin-l"), "": paint("skin") };
     const groups = [];
     D.skeleton.bodies.forEach((b) => groups.push({ group: new THREE.Group(), side: b.side }));
-    for (const s of D.skeleton.shapes) groups[s.body].group.add(solid(s, skin[groups[s.body].side]));
+    if (D.skin) surface = makeSurface([skin[""], skin.r, skin.l]);
+    else for (const s of D.skeleton.shapes) groups[s.body].group.add(solid(s, skin[groups[s.body].side]));
     for (const { group } of groups) scene.add(group);
     return groups;
+  };
+  const makeSurface = (materials) => {
+    const geometry = new THREE.BufferGeometry();
+    geometry.setAttribute("position", new THREE.BufferAttribute(new Float32Array(D.skin.vertices.data.length), 3));
+    geometry.setIndex(new THREE.BufferAttribute(D.skin.faces.data, 1));
+    let first = 0;
+    D.skin.groups.forEach((count, k) => { geometry.addGroup(3 * first, 3 * count, k); first += count; });
+    const mesh = new THREE.Mesh(geometry, materials);
+    mesh.castShadow = mesh.receiveShadow = true;
+    mesh.frustumCulled = false;
+    scene.add(mesh);
+    return mesh;
   };
   const makeArrow = () => {
     const material = paint("force", { roughness: 0.4, depthTest: false, transparent: true, opacity: 0.92 }), group = new THREE.Group();
@@ -121,6 +134,37 @@ PP.scene = (() => {
       group.quaternion.copy(q0.slerp(q1.fromArray(Q, 4 * (b[1] * n + k)), b[2]));
     });
   };
+  // Linear blend skinning: v = sum_k w_k (R_k (v_0 - o_k) + p_k).
+  const poseSurface = () => {
+    surface.visible = bodies.every(({ group }) => group.visible);
+    if (!surface.visible) return;
+    const { vertices, scale, bodies: index, weights, origins } = D.skin, out = surface.geometry.attributes.position;
+    const M = bodies.map(({ group }, k) => {
+      group.updateMatrix();
+      const e = group.matrix.elements, [x, y, z] = origins.data.subarray(3 * k, 3 * k + 3);
+      const t = [0, 1, 2].map((r) => e[12 + r] - e[r] * x - e[4 + r] * y - e[8 + r] * z);
+      return [e[0], e[4], e[8], t[0], e[1], e[5], e[9], t[1], e[2], e[6], e[10], t[2]];
+    });
+    const width = index.shape[1];
+    for (let i = 0; i < index.shape[0]; i++) {
+      const x = scale * vertices.data[3 * i], y = scale * vertices.data[3 * i + 1], z = scale * vertices.data[3 * i + 2];
+      let X = 0, Y = 0, Z = 0, W = 0;
+      for (let j = 0; j < width; j++) {
+        const w = weights.data[width * i + j];
+        if (!w) continue;
+        const m = M[index.data[width * i + j]];
+        W += w;
+        X += w * (m[0] * x + m[1] * y + m[2] * z + m[3]);
+        Y += w * (m[4] * x + m[5] * y + m[6] * z + m[7]);
+        Z += w * (m[8] * x + m[9] * y + m[10] * z + m[11]);
+      }
+      out.array[3 * i] = X / W;
+      out.array[3 * i + 1] = Y / W;
+      out.array[3 * i + 2] = Z / W;
+    }
+    out.needsUpdate = true;
+    surface.geometry.computeVertexNormals();
+  };
   const poseArrows = (b) => {
     D.contacts.forEach((c, k) => {
       const { group, shaft, head } = arrows[k];
@@ -149,6 +193,7 @@ PP.scene = (() => {
   const draw = (t) => {
     const b = PP.bracket(t);
     poseBodies(b);
+    if (surface) poseSurface();
     poseArrows(b);
     const c = at(D.com, 3, b, 0, buffer).slice(0, 3);
     com.ball.visible = com.line.visible = PP.show.com && isFinite(c[0]);
@@ -179,8 +224,12 @@ PP.scene = (() => {
     camera.updateProjectionMatrix();
     renderer.render(scene, camera);
   };
-  // How far the joints reach above and below one another at the most [m].
+  // How far the joints reach above and below one another at the most, or a surface at rest [m].
   const stature = () => {
+    if (D.skin) {
+      const y = D.skin.vertices.data.filter((_, k) => k % 3 === 1);
+      return Math.min(Math.max(D.skin.scale * (y.reduce((a, b) => Math.max(a, b)) - y.reduce((a, b) => Math.min(a, b))), 0.4), 2.2);
+    }
     let tallest = 0;
     for (let i = 0; i < D.positions.shape[0]; i++) {
       const z = Array.from({ length: n }, (_, b) => D.positions.data[3 * (i * n + b) + 2]).filter(isFinite);

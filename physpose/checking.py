@@ -15,13 +15,14 @@ from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
 from physpose.estimation.settings import EstimationSettings
-from physpose.inverse import body_wrenches
+from physpose.inverse import body_wrenches, shape_of
 from physpose.known_motion import Kinematics
 from physpose.motions import Given, Reading, read_motion
 from physpose.pipeline import EARTH, SUPPORT_HEIGHT, motion_with_dynamics
 from physpose.plausibility import Plausibility, PlausibilitySettings, Recording, assess
 from physpose.plausibility.recording import located
 from physpose.plausibility.simulated import with_mujoco
+from physpose.result import result_columns
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Contacts, Motion
@@ -51,8 +52,9 @@ def check(
 
     Args:
         motion: a ``FitResult``; a folder or .npz that one was saved to; a .mot or .sto file of OpenSim's coordinates;
-            a .bvh file; ``(time, q)`` with q (T, nq) of the skeleton [m, quaternion xyzw, rad]; or ``(time, points)``
-            with 3D keypoints (T, K, 3) [m], z up, NaN where missing: those are judged without forces.
+            a .bvh file; an AMASS .npz with its body model; ``(time, q)`` with q (T, nq) of the skeleton [m, quaternion
+            xyzw, rad]; or ``(time, points)`` with 3D keypoints (T, K, 3) [m], z up, NaN where missing: those are judged
+            without forces.
         skeleton: whose motion: a name or file that ``load_skeleton`` takes, or a ``Skeleton``; needed for coordinates,
             "adult" if not given. With a result, its dynamics are computed anew with this body, e.g. one that
             ``Skeleton.attach`` gave a device's mass.
@@ -75,7 +77,9 @@ def check(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     who = {"age": age, "sex": sex, "height": height, "mass": mass}
-    body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(skeleton, **who)  # type: ignore[arg-type]
+    body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(
+        skeleton, **shape_of(motion, skeleton, who)
+    )  # fmt: skip
     given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees), keypoint_set, bones)
     recording = _recording(given, external or {}, gravity, floor)
     found = assess(recording, settings)
@@ -123,8 +127,8 @@ def _gravity(given: Given, gravity: Sequence[float] | None) -> Array:
 def _external(body: Skeleton, external: Mapping[str, ArrayLike], T: int) -> tuple[Array | None, dict[str, Array]]:
     """Torques (T, nv) at coordinates, and wrenches (T, 6) on bodies."""
     torques, wrenches = np.zeros((T, body.nv)), {}
-    names, first = body.coordinate_names, body.nv - len(body.coordinate_names)
-    columns = _columns(body)
+    columns = {c.name: c.v for c in result_columns(body)}
+    names = tuple(columns)
     for name, values in external.items():
         x = np.asarray(values, float)
         if name not in (*names, *body.body_names):
@@ -134,16 +138,10 @@ def _external(body: Skeleton, external: Mapping[str, ArrayLike], T: int) -> tupl
             what = "torque" if name in names else "wrench"
             raise InputError(f"the external {what} on {name} has shape {x.shape}; finite {shape} needed")
         if name in names:
-            torques[:, columns.get(name, first)] = x
+            torques[:, columns[name]] = x
         else:
             wrenches[name] = x
     return (torques if any(n in names for n in external) else None), wrenches
-
-
-def _columns(body: Skeleton) -> dict[str, int]:
-    from physpose.result import coordinate_columns
-
-    return {c.name: i for c, _, i in coordinate_columns(body)}
 
 
 def _with_forces(

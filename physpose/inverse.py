@@ -78,7 +78,7 @@ def inverse_dynamics(
     """
     start = clock.perf_counter()
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
-    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **_shape(motion, skeleton, who))
+    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **shape_of(motion, skeleton, who))
     _check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
@@ -94,7 +94,7 @@ def inverse_dynamics(
     return _finished(moved, known, body, g, evidence, clock.perf_counter() - start)
 
 
-def _shape(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str, Any]:
+def shape_of(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str, Any]:
     """Who moves; of an AMASS motion on a body model's file also the betas, and the sex where nothing else tells it."""
     if not (isinstance(motion, (str, Path)) and is_smpl_file(skeleton) and is_amass_file(motion)):
         return who

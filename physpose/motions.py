@@ -14,6 +14,7 @@ from physpose import known_motion
 from physpose.chain import KinematicChain
 from physpose.conventions import opensim_names
 from physpose.errors import InputError, UnknownNameError
+from physpose.io.amass import is_amass_file
 from physpose.io.bvh import read_bvh
 from physpose.io.storage import read_storage
 from physpose.known_motion import Kinematics
@@ -112,6 +113,10 @@ def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], reading: 
 def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     from physpose.io.results import read_result
 
+    if is_amass_file(path):
+        body = body or load_skeleton(**who)
+        moved = reading(path, body)
+        return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
     saved = read_result(path, body)
     own = saved.skeleton if body is None else None
     return _computed(saved.motion, own, str(path), saved.gravity, body, reading)

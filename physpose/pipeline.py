@@ -172,13 +172,14 @@ def _contacts(
     skeleton: Skeleton, belief: Array, root: Array, positions: Array, rotations: Array, gravity: Array, floor: float
 ) -> Contacts:
     """Contacts that explain the wrench ``root`` (T, 6) that the motion needs, in the pelvis frame."""
+    points, names = located(skeleton, positions, rotations), tuple(p.name for p in skeleton.contact_points)
+    if not names or skeleton.bodies[0].joint.kind != "free":
+        why = "the world carries the body" if names else "the body has no contact points"
+        nowhere = np.zeros((len(positions), 0, 3))
+        return Contacts(points=(), active=nowhere[..., 0] > 0, force=nowhere, method=f"none: {why}")
     force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
     wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
-    points, names = located(skeleton, positions, rotations), tuple(p.name for p in skeleton.contact_points)
-    if not names:
-        nowhere = np.zeros(points.shape[:2], bool)
-        return Contacts(points=(), active=nowhere, force=points, method="none: the body has no contact points")
     active = belief > CONTACT_THRESHOLD
     active = with_needed_support(active, points[..., 2] - floor, force[:, 2] / weight, SUPPORT_HEIGHT)
     stature = skeleton.subject.height if skeleton.subject else 1.7
@@ -190,7 +191,7 @@ def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rot
     """Contact forces as wrenches (T, 6) on their bodies: force and moment about the body's origin, world axes."""
     points = located(skeleton, positions, rotations)
     wrenches: dict[str, Array] = {}
-    for c, point in enumerate(skeleton.contact_points):
+    for c, point in enumerate(skeleton.contact_points if contacts.points else ()):
         arm = points[:, c] - positions[:, skeleton.body_index(point.body)]
         wrench = np.concatenate([contacts.force[:, c], np.cross(arm, contacts.force[:, c])], 1)
         wrenches[point.body] = wrenches.get(point.body, 0.0) + wrench

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from smpl_motion import amass_arrays, save_amass, smpl_result
 from test_smpl import smplx_forward
 
-from physpose import inverse_dynamics, load_skeleton
+from physpose import check, inverse_dynamics, load_skeleton
 from physpose.cli import main
 from physpose.conventions import rotation_vectors
 from physpose.dynamics.mujoco_check import mujoco_check
@@ -23,6 +23,7 @@ from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.amass import amass_motion, is_amass_file, read_amass
 from physpose.io.forces import Forces
+from physpose.plausibility import PlausibilitySettings
 from physpose.skeleton.skin import pose_skin
 from physpose.types import Wrench
 from physpose.viz.payload import payload
@@ -303,6 +304,26 @@ def test_the_command_line_takes_a_motion_and_a_model(folder, tmp_path, capsys):
     assert "left_knee_z" in json.dumps(said)
     assert main(["id", motion, "--skeleton", "adult", "--height", "1.7", "--mass", "60", "--out", str(tmp_path)]) == 2
     assert "use its model file" in capsys.readouterr().err
+
+
+def test_plausibility_of_a_file_and_of_its_inverse_dynamics(folder, bodies):
+    """Balls have no ranges, and their torques no norms; everything else is judged, in the body that the file shapes."""
+    path, model = save_amass(folder / "tall.npz", betas=np.eye(1, 10).ravel()), folder / "smplh.npz"
+    assert check(path, bodies["smplh"]).skeleton == bodies["smplh"].name
+    p = check(path, model, mass=70.0, floor="auto")
+    assert "range" in p.not_judged["joint limits"]
+    assert "no strength is known" in p.not_judged["joint torque"]
+    known = inverse_dynamics(path, model, mass=70.0)
+    anew = check(known, floor="auto")
+    for name in ("jitter", "acceleration", "penetration", "bone lengths"):
+        np.testing.assert_allclose(p[name].series, anew[name].series, atol=1e-9, err_msg=name)
+    assert "over 70.0 kg" in p["joint power"].note
+    one = PlausibilitySettings(strength={"left_knee_x": (-1.0, 1.0)})  # [N.m]: 100 % is 1 N.m
+    alone = check(path, model, mass=70.0, settings=one)["joint torque"]
+    helped = check(path, model, mass=70.0, settings=one, external={"left_knee_x": np.full(60, 5.0)})["joint torque"]
+    assert helped.findings[0].subject == "left_knee_x"
+    changes = np.abs([helped.series - alone.series, helped.series + alone.series]) - 500.0  # |tau - 5| against |tau|
+    np.testing.assert_allclose(np.abs(changes).min(0), 0, atol=1e-6)
 
 
 def test_mujoco_agrees(result):

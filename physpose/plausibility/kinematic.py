@@ -7,7 +7,7 @@ import numpy as np
 from physpose.plausibility.finding import Measure, judged
 from physpose.plausibility.recording import Recording, rates
 from physpose.plausibility.settings import SOURCES, PlausibilitySettings
-from physpose.result import coordinate_columns
+from physpose.result import result_columns
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
@@ -205,8 +205,9 @@ def windowed_mean(x: Array, at: Array, time: Array, window: float) -> Array:
 
 
 def _coordinates(skeleton: Skeleton, q: Array) -> list[tuple[str, str, tuple[float, float], Array]]:
-    """Name, kind, range and values (T,) of every named coordinate."""
-    return [(c.name, c.kind, c.range, q[:, i]) for c, i, _ in coordinate_columns(skeleton)]
+    """Name, kind, range and values (T,) of every hinge and slide; balls have no range of their components."""
+    ranges = {c.name: c.range for c in skeleton.coordinates}
+    return [(c.name, c.kind, ranges[c.name], q[:, c.q]) for c in result_columns(skeleton) if c.axis is None]
 
 
 def _median(x: Array) -> Array:

@@ -10,7 +10,7 @@ from physpose.plausibility.recording import Recording
 from physpose.plausibility.settings import SOURCES, PlausibilitySettings
 from physpose.plausibility.strength import strength
 from physpose.plausibility.support import distance_outside
-from physpose.result import coordinate_columns
+from physpose.result import result_columns
 from physpose.skeleton.model import Subject
 from physpose.types import Array
 
@@ -170,13 +170,13 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
     who = _subject(r)
     known = np.where(r.force_known, 1.0, np.nan)
     values, names, without = [], [], []
-    for c, _, i in coordinate_columns(r.skeleton):
+    for c in result_columns(r.skeleton):
         norm = who and strength(c.name, who)
         limits = s.strength.get(c.name) or (norm and (s.strength_band * norm[0], s.strength_band * norm[1]))
         if not limits:
             without.append(c.name)
             continue
-        tau = known * _human(r)[:, i]
+        tau = known * _human(r)[:, c.v]
         values.append(100 * np.where(tau < 0, tau / limits[0], tau / limits[1]))
         names.append(c.name)
     if not names:
@@ -205,7 +205,7 @@ def joint_power(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return NO_FORCES
     if _carried_by_nothing(r):
         return NO_GROUND
-    columns = [(c.name, i) for c, _, i in coordinate_columns(r.skeleton)]
+    columns = [(c.name, c.v) for c in result_columns(r.skeleton)]
     if not columns:
         return "this skeleton has no named coordinates"
     if (who := _subject(r)) is None:

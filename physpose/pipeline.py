@@ -23,6 +23,7 @@ from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
+from physpose.marker_sources import is_marker_source
 from physpose.plausibility.recording import located
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
@@ -52,6 +53,14 @@ def fit(
     fps: float | None = None,
     image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] = EARTH,
+    static: Any = None,
+    forces: Any = None,
+    force_lowpass: float | None = None,
+    marker_set: str | Mapping[str, str] | None = None,
+    scale: bool | None = None,
+    register: bool | None = None,
+    units: str | None = None,
+    up: str | None = None,
     settings: EstimationSettings | None = None,
     check: str | None = None,
     progress: Progress | None = None,
@@ -60,8 +69,9 @@ def fit(
 
     Args:
         source: a video path; a keypoint file or folder (OpenPose, AlphaPose, COCO results, MMPose JSON); an array
-            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``.
-        skeleton: "adult", "child", "infant", a YAML path, or a loaded ``Skeleton``.
+            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; ``Keypoints2D``; or markers of a
+            motion-capture laboratory: a .trc or .c3d file, or ``Markers``.
+        skeleton: "adult", "child", "infant", a YAML path, an OpenSim model (.osim), or a loaded ``Skeleton``.
         age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
             tables and reported in ``result.assumptions``.
         camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones.
@@ -71,6 +81,16 @@ def fit(
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up.
+        static: with markers: a file of the same person standing still, from which size and places are found too.
+        forces: with markers: measured forces, .mot, .sto, .c3d (the markers' own file for its plates), or OpenSim's
+            external loads .xml; or ``Forces``. None: contact forces are estimated.
+        force_lowpass: cutoff [Hz] of the forces' zero-lag filter; None: not filtered.
+        marker_set: None: markers are recognised by the labels of common sets, and by a model's own; "joint centres"
+            takes those that a gait model left in the file too; or label -> point, see the skeleton's keypoint set
+            "markers".
+        scale: find the body's size from the markers; None: for named skeletons yes, for a model file or a loaded
+            skeleton no. ``register``: the same for the places of the markers on the body.
+        units: "mm", "cm" or "m" of a marker file, against what it says; ``up``: its axis that points up, "y" or "z".
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -79,9 +99,25 @@ def fit(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
-    progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
+    of_video: dict[str, Any] = {
+        "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
+    }  # fmt: skip
+    of_markers: dict[str, Any] = {
+        "static": static, "forces": forces, "force_lowpass": force_lowpass, "marker_set": marker_set, "scale": scale,
+        "register": register, "units": units, "up": up,
+    }  # fmt: skip
+    if is_marker_source(source):
+        from physpose.marker_pipeline import fit_marker_file  # here, since it builds on this module
+
+        _refuse(of_video, "a video or keypoints", "markers")
+        return fit_marker_file(
+            source, skeleton, age=age, sex=sex, height=height, mass=mass, gravity=gravity, settings=settings,
+            check=check, progress=progress, **of_markers,
+        )  # fmt: skip
+    _refuse(of_markers, "markers (.trc, .c3d)", "a video or keypoints")
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(gravity)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
@@ -95,11 +131,18 @@ def fit(
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
         magnitude = float(np.linalg.norm(g))
-        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
+        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, fraction(stage), magnitude)
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.contact
         motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
     return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds, check)
+
+
+def _refuse(arguments: Mapping[str, Any], belong: str, given: str) -> None:
+    """Refuse arguments that would have no effect."""
+    useless = [name for name, value in arguments.items() if value is not None]
+    if useless:
+        raise InputError(f"{', '.join(useless)} can be used with {belong}; the source holds {given}: leave them out")
 
 
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
@@ -233,7 +276,7 @@ def _result(
     )  # fmt: skip
 
 
-class _Watch:
+class Watch:
     """Wall time of named stages."""
 
     def __init__(self) -> None:
@@ -246,5 +289,6 @@ class _Watch:
         self.seconds[name] = clock.perf_counter() - start
 
 
-def _fraction(stage: Stage) -> Any:
+def fraction(stage: Stage) -> Any:
+    """A function of the fraction done that moves the stage's bar."""
     return lambda fraction: stage.update(100 * fraction, 100)

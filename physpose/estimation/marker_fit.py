@@ -149,8 +149,8 @@ def _without_wild(problem: MarkerProblem, target: Array, state: State) -> tuple[
 
 def _posed_static(problem: MarkerProblem, static: Array, sigma: Tensor) -> tuple[Array, State]:
     """The median of a static trial as one frame (1, M, 3), and its pose."""
-    with np.errstate(all="ignore"):
-        frame = np.nanmedian(static, axis=0, keepdims=True)
+    never = np.isnan(static).all(0)
+    frame = np.where(never, np.nan, np.nanmedian(np.where(never, 0.0, static), axis=0))[None]
     state, _ = problem.posed(torch.as_tensor(frame), problem.start(frame, np.zeros(1)), sigma)
     return frame, state
 

@@ -48,6 +48,7 @@ def exchanged(measured: Array, swaps: dict[tuple[int, int], NDArray[np.bool_]]) 
 def wild_markers(expected: Array, measured: Array) -> NDArray[np.bool_]:
     """(T, M) where a marker is far farther off than it usually is: a reflection, or another marker's label."""
     distance = np.linalg.norm(measured - expected, axis=-1)
-    usual = 1.4826 * np.nanmedian(np.where(np.isfinite(distance), distance, np.nan), axis=0, keepdims=True)
-    wild: NDArray[np.bool_] = np.nan_to_num(distance) > np.maximum(WILD * np.nan_to_num(usual), LEAST_WILD)
+    never = np.isnan(distance).all(0)
+    usual = 1.4826 * np.nanmedian(np.where(never, 0.0, distance), axis=0, keepdims=True)
+    wild: NDArray[np.bool_] = np.nan_to_num(distance) > np.maximum(WILD * usual, LEAST_WILD)
     return wild

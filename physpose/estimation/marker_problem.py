@@ -77,7 +77,7 @@ class MarkerProblem(MotionProblem):
         """The resting posture with its trunk where the markers (T, M, 3) [m] are."""
         q = torch.as_tensor(self.skeleton.neutral)[None].clone()
         q[:, 7:] = self.posture
-        state = State(q, torch.zeros(len(self.skeleton.scale_groups), dtype=torch.float64))
+        state = self.state(q)
         kin = Kinematics(self.chain, state, self.points)
         R0, p0 = kin.frames.R[0, 0].numpy(), q[0, :3].numpy()
         model = (kin.points[0, : len(self.spots)].numpy() - p0) @ R0  # in the pelvis
@@ -88,6 +88,10 @@ class MarkerProblem(MotionProblem):
         poses[:, :3] = torch.as_tensor(filled(time, p))
         poses[:, 3:7] = matrix_to_quat(torch.as_tensor(U @ Vt))
         return replace(state, q=poses)
+
+    def state(self, q: Tensor) -> State:
+        """Poses q (T, nq) of the body as it is."""
+        return State(q, torch.zeros(len(self.skeleton.scale_groups), dtype=torch.float64))
 
     def posed(self, target: Tensor, state: State, sigma: Tensor) -> tuple[State, Tensor]:
         """Inverse kinematics frame by frame, and each frame's cost (T,); stragglers start anew from a neighbour."""

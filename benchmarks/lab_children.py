@@ -1,10 +1,10 @@
 """Nine children's walks: sagittal moments of hip, knee and ankle over stance, against the files' Plug-in-Gait moments.
 
-Twice, with the child skeleton and the plates' forces: from the markers, and from the markers with the joint centres that
-Plug-in-Gait left in the file. Also the body's weight, the plates' peak and the centre of mass. The files' moments are
-internal, in N.mm/kg though labelled N.mm, and about the ankle centre RTIO: taken about it, the plates' force alone
-explains them to 1.2 % (RAJC is another model's). Needs the children of the folder PHYSPOSE_DATA; prints a table and whether
-the goals are met, writes benchmarks/results/lab_children.json.
+Twice, with the child skeleton and the plates' forces: from the markers, and from the markers with the joint centres
+that Plug-in-Gait left in the file. Also the body's weight, the plates' peak and the centre of mass. The files' moments
+are internal, in N.mm/kg though labelled N.mm, and about the ankle centre RTIO: taken about it, the plates' force alone
+explains them to 1.2 % (RAJC is another model's). Needs the children of the folder PHYSPOSE_DATA; prints a table and
+whether the goals are met, writes benchmarks/results/lab_children.json.
 
     python benchmarks/lab_children.py
 """

@@ -145,9 +145,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         theirs = row["ways"]["OpenSim"]
         for way, x in row["ways"].items():
             ratio = x["ratio"] = theirs["ms a frame"] / x["ms a frame"]
-            lines.append(
-                f"{row['recording']:<20}{way:<28}{x['rms [mm]']:9.3f}{x['ms a frame']:10.3f}{ratio:7.1f}"
-            )
+            lines.append(f"{row['recording']:<20}{way:<28}{x['rms [mm]']:9.3f}{x['ms a frame']:10.3f}{ratio:7.1f}")
         for way in list(row["ways"])[1:]:
             x = row["ways"][way]
             x["met"] = {"rms": x["rms [mm]"] <= theirs["rms [mm]"], "time": x["ratio"] >= FASTER}

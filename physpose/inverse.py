@@ -79,7 +79,7 @@ def inverse_dynamics(
     start = clock.perf_counter()
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **shape_of(motion, skeleton, who))
-    _check_masses(body)
+    check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
     chain = KinematicChain(body)
@@ -105,7 +105,8 @@ def shape_of(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str
     return {**who, "betas": file.betas[: model.shapedirs.shape[-1]]}
 
 
-def _check_masses(skeleton: Skeleton) -> None:
+def check_masses(skeleton: Skeleton) -> None:
+    """Refuse a body without masses."""
     if skeleton.mass <= 0:
         raise InputError(
             f"{skeleton.name} has no masses, so its motion tells no torques; give a skeleton whose bodies have masses"

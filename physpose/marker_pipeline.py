@@ -12,12 +12,11 @@ import torch
 
 from physpose.caveats import checked_gravity, length_caveat, unexplained
 from physpose.chain import KinematicChain
-from physpose.errors import InputError
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
 from physpose.estimation.plates import assign_to_feet
 from physpose.estimation.settings import EstimationSettings
-from physpose.inverse import body_wrenches, contacts_of, measured_forces, with_residual
+from physpose.inverse import body_wrenches, check_masses, contacts_of, measured_forces, with_residual
 from physpose.io.forces import Forces
 from physpose.marker_sources import MarkerFile, SeenMarkers, markers_on, read_marker_file
 from physpose.pipeline import EARTH, Watch, fraction, motion_with_dynamics
@@ -70,6 +69,8 @@ def fit_marker_file(
         who = _subject(moving, still, skeleton, given)
         body = _body(skeleton, who, given)
         seen = markers_on(body, moving, still, marker_set)
+        check_masses(body)
+        measured = measured_forces(forces, seen.time, None, force_lowpass, None, body)
         scale, register = (_whether(x, skeleton) for x in (scale, register))
     with watch("estimation"), progress.stage("fit markers", 100) as stage:
         fitted = fit_markers(
@@ -79,7 +80,7 @@ def fit_marker_file(
             gravity=float(np.linalg.norm(g)), on_progress=fraction(stage),
         )  # fmt: skip
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        motion, evidence = _dynamics(fitted, seen.time, forces, force_lowpass, g)
+        motion, evidence = _dynamics(fitted, seen.time, measured, g)
     return _result(motion, fitted, seen, (moving, still), body, evidence, (scale, register), g, watch.seconds, check)
 
 
@@ -127,16 +128,11 @@ def _is_someones(skeleton: str | Path | Skeleton) -> bool:
 # --- dynamics ---------------------------------------------------------------------------------------------------------
 
 
-def _dynamics(
-    fitted: MarkerFit, time: Array, forces: str | Path | Forces | None, force_lowpass: float | None, g: Array
-) -> tuple[Motion, tuple[Any, ...]]:
+def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array) -> tuple[Motion, tuple[Any, ...]]:
     """The motion with its dynamics, and what its forces assumed."""
     body, q = fitted.skeleton, fitted.q
-    if body.mass <= 0:
-        raise InputError(f"{body.name} has no masses, so its motion tells no torques; give a body that has")
     chain = KinematicChain(body)
     rates = derivatives(chain, time, q)
-    measured = measured_forces(forces, time, None, force_lowpass, None, body)
     if measured is None:
         return motion_with_dynamics(body, time, q, fitted.contact, g, rates=rates), ()
     frames = chain.fk(torch.as_tensor(q))
@@ -230,8 +226,12 @@ def _far(fitted: MarkerFit, found: Sequence[bool]) -> tuple[str, ...]:
     rms = _rms(_used(fitted))
     if rms <= FAR:
         return ()
-    ask = "" if all(found) else ": if the model is not this person's, find size and places with scale=True, register=True"
-    return (f"the markers lie {1e3 * rms:.0f} mm (RMS) from their places on the body{ask or ': are the labels right?'}",)
+    ask = (
+        "" if all(found) else ": if the model is not this person's, find size and places with scale=True, register=True"
+    )
+    return (
+        f"the markers lie {1e3 * rms:.0f} mm (RMS) from their places on the body{ask or ': are the labels right?'}",
+    )
 
 
 def _unsettled(fitted: MarkerFit) -> tuple[str, ...]:

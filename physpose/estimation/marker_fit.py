@@ -26,7 +26,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
 REGISTRATION_ITERATIONS, MOTION_ITERATIONS = 60, 15
-CENTRE_SPREAD = 0.001  # [m] of a joint centre that the markers tell: it is the joint by definition, its error is in sigma
+CENTRE_SPREAD = 0.001  # [m] of a joint centre that markers tell: it is the joint by definition, its error is in sigma
 ROUNDS = 3  # of putting labels right
 
 

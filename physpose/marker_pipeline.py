@@ -226,12 +226,10 @@ def _far(fitted: MarkerFit, found: Sequence[bool]) -> tuple[str, ...]:
     rms = _rms(_used(fitted))
     if rms <= FAR:
         return ()
-    ask = (
-        "" if all(found) else ": if the model is not this person's, find size and places with scale=True, register=True"
-    )
-    return (
-        f"the markers lie {1e3 * rms:.0f} mm (RMS) from their places on the body{ask or ': are the labels right?'}",
-    )
+    ask = "are the labels right?"
+    if not all(found):
+        ask = "if the model is not this person's, find size and places of markers with scale=True, register=True"
+    return (f"the markers lie {1e3 * rms:.0f} mm (RMS) from their places on the body: {ask}",)
 
 
 def _unsettled(fitted: MarkerFit) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.errors import InputError
 from physpose.estimation.marker_spots import CENTRES, MARKER_SET, Spot, spots_on
@@ -227,7 +228,7 @@ def _about(
 
 def _rare(spots: Sequence[Spot], time: Array, target: Array) -> tuple[str, ...]:
     """Markers that are hardly seen, or not for long."""
-    seen = np.isfinite(target).all(-1)
+    seen = _visible(target)
     rare, gaps = [], []
     for s, column in zip(spots, seen.T, strict=True):
         share = float(column.mean())
@@ -244,7 +245,12 @@ def _rare(spots: Sequence[Spot], time: Array, target: Array) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _longest_gap(time: Array, seen: Any) -> float:
+def _visible(target: Array) -> NDArray[np.bool_]:
+    """(T, M) is the marker seen."""
+    return np.asarray(np.isfinite(target).all(-1))
+
+
+def _longest_gap(time: Array, seen: NDArray[np.bool_]) -> float:
     """[s] from one sighting to the next, at most; from the clip's ends too."""
     at = np.concatenate([time[:1], time[seen], time[-1:]])
     step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
@@ -253,7 +259,7 @@ def _longest_gap(time: Array, seen: Any) -> float:
 
 def _bare(skeleton: Skeleton, spots: Sequence[Spot], target: Array) -> tuple[str, ...]:
     """A warning where no marker shows a good part of the body."""
-    seen = np.isfinite(target).all(-1).any(0)
+    seen = np.asarray(_visible(target).any(0))
     marked = {s.point.body for s, yes in zip(spots, seen, strict=True) if yes}
     shown = {a for body in marked for a in _ancestors(skeleton, body)}
     hidden = [b for b in skeleton.bodies if b.name not in shown and b.mass > 0]

@@ -25,6 +25,7 @@ from physpose.residuals import ResidualReport
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
+from physpose.skeleton.subject import NO_HEIGHT
 from physpose.types import Array, Assumption, FitStatus, Markers, Motion
 
 FILE = "the file's PROCESSING group"
@@ -153,7 +154,8 @@ def _result(
     evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, seconds: dict[str, float], check: str | None,
 ) -> FitResult:  # fmt: skip
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
-    warnings = (*body.warnings, *(w for f in files if f for w in f.warnings), *seen.warnings, *fitted.notes)
+    own = (w for w in body.warnings if not (found[0] and w.startswith(NO_HEIGHT)))  # the markers told the size
+    warnings = (*own, *(w for f in files if f for w in f.warnings), *seen.warnings, *fitted.notes)
     warnings += (*_far(fitted, found), *length_caveat(motion.time), *_unsettled(fitted))
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)

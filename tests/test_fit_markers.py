@@ -147,6 +147,7 @@ def test_size_is_found_from_the_markers(made, files):
     def leg(body):
         return sum(np.linalg.norm(body.bodies[body.body_index(n)].joint.translation) for n in ("tibia_r", "talus_r"))
 
+    assert "height was not given" not in said(found)
     expected = leg(physpose.load_skeleton("adult", sex="m", mass=72.0))
     assert abs(leg(found.skeleton) - leg(made.body)) < 0.6 * abs(expected - leg(made.body)) + 0.01
 

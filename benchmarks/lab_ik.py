@@ -126,8 +126,7 @@ def frame_by_frame(skeleton: Skeleton, seen: SeenMarkers) -> tuple[float, Array]
     target = torch.as_tensor(seen.target)
     with one_thread():
         start = time.process_time()
-        start_ = problem.start(seen.target, seen.time, problem.soft_tissue)
-        state, _ = problem.posed(target, start_, problem.soft_tissue)
+        state, _ = problem.posed(target, problem.start(seen.target, seen.time), problem.soft_tissue)
         seconds = time.process_time() - start
     return seconds, problem.marker_positions(state).numpy()
 

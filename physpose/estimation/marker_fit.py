@@ -102,7 +102,7 @@ def _labelled(
     """Markers with exchanged labels put right, poses frame by frame, and what was done."""
     notes: tuple[str, ...] = ()
     for _ in range(ROUNDS):
-        state, _ = problem.posed(torch.as_tensor(target), problem.start(target, time, sigma), sigma)
+        state, _ = problem.posed(torch.as_tensor(target), problem.start(target, time), sigma)
         swaps = find_swaps(problem.marker_positions(state).numpy(), target, sigma.numpy())
         if not swaps:
             break
@@ -151,7 +151,7 @@ def _posed_static(problem: MarkerProblem, static: Array, sigma: Tensor) -> tuple
     """The median of a static trial as one frame (1, M, 3), and its pose."""
     never = np.isnan(static).all(0)
     frame = np.where(never, np.nan, np.nanmedian(np.where(never, 0.0, static), axis=0))[None]
-    state, _ = problem.posed(torch.as_tensor(frame), problem.start(frame, np.zeros(1), sigma), sigma)
+    state, _ = problem.posed(torch.as_tensor(frame), problem.start(frame, np.zeros(1)), sigma)
     return frame, state
 
 

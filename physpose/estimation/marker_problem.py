@@ -16,16 +16,12 @@ from physpose.estimation.marker_start import filled, robust_rigid_fit, trunk_cho
 from physpose.estimation.marker_terms import MarkerDistance
 from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, frame_weights
 from physpose.estimation.settings import EstimationSettings
-from physpose.estimation.state import Kinematics, State, resample
+from physpose.estimation.state import Kinematics, State
 from physpose.estimation.terms import FrameTerm, Smoothness, Term
 from physpose.estimation.vigour import vigour
 from physpose.skeleton.model import Skeleton
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array
-
-STRIDE = 8  # frames: of so many one is solved first, the others start between those
-FEWEST_SOLVED = 4
-START_ITERATIONS = 10
 
 
 class MarkerProblem(MotionProblem):
@@ -77,19 +73,7 @@ class MarkerProblem(MotionProblem):
 
     # --- solving ----------------------------------------------------------------------------------------------------
 
-    def start(self, target: Array, time: Array, sigma: Tensor) -> State:
-        """Poses near the markers (T, M, 3) [m]: some frames solved, the others interpolated, trunk placed in each."""
-        state = self.at_rest(target, time)
-        some = torch.arange(0, len(time), STRIDE)
-        if len(some) < FEWEST_SOLVED:
-            return state
-        terms = [t.on(some) for t in self._without_limits(self.frame_terms(torch.as_tensor(target), sigma))]
-        part, _, _ = solve_frames(self.chain, terms, state.frames(some), self.points, START_ITERATIONS)
-        at = torch.as_tensor(np.ascontiguousarray(time))
-        q = resample(part.q, at[some], at)
-        return replace(state, q=torch.cat([state.q[:, :7], q[:, 7:]], 1))
-
-    def at_rest(self, target: Array, time: Array) -> State:
+    def start(self, target: Array, time: Array) -> State:
         """The resting posture with its trunk where the markers (T, M, 3) [m] are."""
         q = torch.as_tensor(self.skeleton.neutral)[None].clone()
         q[:, 7:] = self.posture
@@ -113,7 +97,8 @@ class MarkerProblem(MotionProblem):
         """Inverse kinematics frame by frame, and each frame's cost (T,); stragglers start anew from a neighbour."""
         terms = self.frame_terms(target, sigma)
         # the kinks of joint limits slow the long way down; most frames end where no limit is passed
-        state, cost, unsettled = solve_frames(self.chain, self._without_limits(terms), state, self.points, 15)
+        inside = [t for t in terms if t.name != "limits"]
+        state, cost, unsettled = solve_frames(self.chain, inside, state, self.points, 15)
         open_ = self._passes_limits(terms, state)
         open_[unsettled] = True
         state, cost = self._solved_again(terms, state, cost, torch.nonzero(open_)[:, 0])
@@ -129,10 +114,6 @@ class MarkerProblem(MotionProblem):
             state = replace(state, q=torch.where(better[:, None], again.q, state.q))
             cost = torch.where(better, new_cost, cost)
         return state, cost
-
-    @staticmethod
-    def _without_limits(terms: Sequence[FrameTerm[State]]) -> list[FrameTerm[State]]:
-        return [t for t in terms if t.name != "limits"]
 
     def _passes_limits(self, terms: Sequence[FrameTerm[State]], state: State) -> Tensor:
         """(T,) bool: is a joint limit felt."""

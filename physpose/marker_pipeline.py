@@ -30,6 +30,7 @@ from physpose.types import Array, Assumption, FitStatus, Markers, Motion
 
 FILE = "the file's PROCESSING group"
 MODELS = (".osim", ".xml")  # files of bodies of one size
+MISPLACED = 6.0  # standard deviations of a marker's place, all three axes together
 FAR = 0.04  # [m] root mean square distance of markers from a body above which body or labels are in doubt
 MARKER_RADIUS = 0.007  # [m] of common markers, 14 mm wide
 
@@ -156,7 +157,7 @@ def _result(
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
     own = (w for w in body.warnings if not (found[0] and w.startswith(NO_HEIGHT)))  # the markers told the size
     warnings = (*own, *(w for f in files if f for w in f.warnings), *seen.warnings, *fitted.notes)
-    warnings += (*_far(fitted, found), *length_caveat(motion.time), *_unsettled(fitted))
+    warnings += (*_displaced(fitted, seen), *_far(fitted, found), *length_caveat(motion.time), *_unsettled(fitted))
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
@@ -232,6 +233,18 @@ def _far(fitted: MarkerFit, found: Sequence[bool]) -> tuple[str, ...]:
     if not all(found):
         ask = "if the model is not this person's, find size and places of markers with scale=True, register=True"
     return (f"the markers lie {1e3 * rms:.0f} mm (RMS) from their places on the body: {ask}",)
+
+
+def _displaced(fitted: MarkerFit, seen: SeenMarkers) -> tuple[str, ...]:
+    """Markers that were found where their labels hardly let them be."""
+    off = []
+    for found, expected in zip(fitted.spots, seen.spots, strict=True):
+        moved = found.point.offset - expected.point.offset
+        if np.linalg.norm(moved / expected.spread) > MISPLACED:
+            off.append(f"{found.label} ({1e3 * np.linalg.norm(moved):.0f} mm)")
+    if not off:
+        return ()
+    return (f"markers found far from where their labels put them (labels exchanged throughout?): {', '.join(off)}",)
 
 
 def _unsettled(fitted: MarkerFit) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from walker import walk
 import physpose
 from physpose import cli
 from physpose.errors import InputError, SubjectError, UnknownNameError
+from physpose.estimation.mislabels import find_swaps
 from physpose.io.forces import write_forces
 from physpose.io.subject_parameters import subject_parameters
 from physpose.io.trc import write_trc
@@ -185,6 +186,24 @@ def test_swapped_labels_are_put_right_and_told(made):
     found = physpose.fit(seen, made.body, **KNOWN)
     assert angles(found, made.q).max() < 0.5
     assert "markers RANK and LANK were exchanged in 20 of 120 frames: put right" in said(found)
+
+
+def test_markers_that_do_not_jump_have_not_exchanged_labels():
+    """Wherever a wrong pose expects them in between: an exchange shows as a jump of both."""
+    T, sigma = 40, np.full(2, 0.01)
+    steady = np.zeros((T, 2, 3)) + [[[0.0, 0, 1], [0.2, 0, 1]]]
+    deceived = steady.copy()
+    deceived[5:9] = steady[5:9, ::-1]
+    assert find_swaps(deceived, steady, sigma) == {}
+    ((pair, frames),) = find_swaps(steady, deceived, sigma).items()
+    assert (pair, np.flatnonzero(frames).tolist()) == ((0, 1), [5, 6, 7, 8])
+
+
+def test_labels_exchanged_throughout_are_told(made):
+    heads = {"LFHD": "LBHD", "LBHD": "LFHD", "RFHD": "RBHD", "RBHD": "RFHD"}
+    found = physpose.fit(renamed(markers(made), heads), "adult", sex="m", height=1.75, mass=72.0)
+    assert "far from where their labels put them" in said(found)
+    assert "FHD" in said(found)
 
 
 def test_bodies_without_markers_are_told(made):

@@ -125,6 +125,8 @@ def markers_on(
     spots, unknown = spots_on(skeleton, labels, _chosen(marker_set), moving.subject.widths)
     spots = tuple(s for s in spots if _seen(moving, s.label) or (static is not None and _seen(static, s.label)))
     _check_known(skeleton, spots, moving)
+    if static is not None:
+        _check_static(static, spots, moving)
     target = _columns(moving.markers, spots)
     time, target, notes = _trimmed(moving, target)
     return SeenMarkers(
@@ -166,10 +168,19 @@ def _check_known(skeleton: Skeleton, spots: Sequence[Spot], moving: MarkerFile) 
     found = f"only {', '.join(s.label for s in known)}" if known else "none"
     raise InputError(
         f"{moving.name}: of its labels {_listed(moving.markers.names)}, {found} are known on skeleton "
-        f"{skeleton.name!r}; {FEWEST} or more are needed. Known are common sets, as {COMMON}, the set {CENTRES!r} by "
+        f"{skeleton.name!r} and seen; {FEWEST} or more are needed. Known are common sets, as {COMMON}, the set {CENTRES!r} by "
         f"marker_set=, and a model's own names; for others give marker_set={{label: point}} (--marker LABEL=POINT), "
         f"points: {_listed(points, 80)}"
     )
+
+
+def _check_static(static: MarkerFile, spots: Sequence[Spot], moving: MarkerFile) -> None:
+    both = [s for s in spots if _seen(static, s.label) and _seen(moving, s.label)]
+    if len(both) < FEWEST:
+        raise InputError(
+            f"{static.name}, the standing trial, shares {len(both)} known markers with {moving.name}; {FEWEST} or more "
+            f"are needed: it has {_listed(static.markers.names)}"
+        )
 
 
 def _columns(markers: Markers, spots: Sequence[Spot]) -> Array:

@@ -109,6 +109,18 @@ def test_an_osim_model_with_markers_of_its_own(made, files, tmp_path):
     assert np.degrees(np.sqrt((difference**2).mean(0))).max() < 1.0
 
 
+def test_an_osim_model_is_scaled_where_asked(made, files, tmp_path):
+    """A taller person's model, its markers where they are on the walker; none on the toes, so that these stay."""
+    physpose.load_skeleton("adult", sex="m", height=1.9, mass=72.0).save(tmp_path / "tall.osim")
+    toes = {label: f"{label} unknown" for label, point in LABELS.items() if point.startswith("hallux")}
+    seen, still = (renamed(m, LABELS | toes) for m in (markers(made), standing(made)))
+    found = physpose.fit(seen, tmp_path / "tall.osim", static=still, scale=True, register=True)
+    shank = {n: np.linalg.norm(s.bodies[s.body_index("talus_r")].joint.translation)
+             for n, s in (("made", made.body), ("found", found.skeleton))}  # fmt: skip
+    assert shank["found"] == pytest.approx(shank["made"], rel=0.04)  # 9 % apart before
+    assert found.status.details["markers"]["rms [m]"] < 0.005
+
+
 # --- a body to be found -----------------------------------------------------------------------------------------------
 
 
@@ -245,6 +257,10 @@ def test_what_cannot_be(made, files):
         physpose.fit(seen, made.body, camera=1000.0, fps=30.0)
     with pytest.raises(InputError, match="forces can be used with markers"):
         physpose.fit(np.zeros((3, 17, 3)), forces="a.mot", keypoint_set="coco17", fps=30.0)
+    with pytest.raises(InputError, match="the standing trial, shares 0 known markers"):
+        physpose.fit(seen, made.body, static=renamed(standing(made), {n: f"X{n}" for n in LABELS}))
+    with pytest.raises(InputError, match="none are known on skeleton 'adult' and seen"):
+        physpose.fit(replace(seen, positions=np.full_like(seen.positions, np.nan)), made.body)
     with pytest.raises(SubjectError, match="needs age="):
         physpose.fit(seen, "child")
     late = replace(seen, time=seen.time + 100.0)

@@ -184,7 +184,8 @@ class _Registration:
         s = self.settings
         keep = spread_frames(time, np.isfinite(target).all(-1).sum(1), s.registration_frames)
         spots, seen = self._with_centres(target[keep])
-        turnable = with_alignment(self.skeleton) if scale else self.skeleton
+        own_joints = self.skeleton.coordinate_map is None  # a model file's are what it says
+        turnable = with_alignment(self.skeleton) if scale and own_joints else self.skeleton
         problem = MarkerProblem(turnable, spots, s, EARTH_GRAVITY)
         spacing = (time[keep[-1]] - time[keep[0]]) / max(len(keep) - 1, 1) or s.marker_correlation_time
         q = state.q[torch.as_tensor(keep)]

@@ -168,8 +168,8 @@ def _check_known(skeleton: Skeleton, spots: Sequence[Spot], moving: MarkerFile) 
     found = f"only {', '.join(s.label for s in known)}" if known else "none"
     raise InputError(
         f"{moving.name}: of its labels {_listed(moving.markers.names)}, {found} are known on skeleton "
-        f"{skeleton.name!r} and seen; {FEWEST} or more are needed. Known are common sets, as {COMMON}, the set {CENTRES!r} by "
-        f"marker_set=, and a model's own names; for others give marker_set={{label: point}} (--marker LABEL=POINT), "
+        f"{skeleton.name!r} and seen; {FEWEST} or more are needed. Known are common sets, as {COMMON}, the set "
+        f"{CENTRES!r} by marker_set=, and a model's own names; for others give marker_set={{label: point}} (--marker LABEL=POINT), "
         f"points: {_listed(points, 80)}"
     )
 

@@ -15,7 +15,6 @@ import torch
 from scipy.linalg import cho_solve_banded, cholesky_banded
 from torch import Tensor
 
-
 FLOOR = 1e-10
 
 

@@ -163,6 +163,14 @@ class KinematicChain(nn.Module):
         columns = columns * self.supports[points.body][:, None]
         return columns if self.expansion is None else columns @ self.expansion.gather
 
+    def turning_jacobian(self, frames: Frames) -> Tensor:
+        """d(angular velocity of every body)/d(v) (*b, n_bodies, 3, nv), world axes."""
+        turn = torch.where(self._v_linear[:, None], 0.0, frames.axes)
+        if self.expansion is not None and frames.expanded is not None:
+            turn = frames.expanded.gain[..., None] * turn
+        columns = turn.mT[..., None, :, :] * self.supports[:, None]
+        return columns if self.expansion is None else columns @ self.expansion.gather
+
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
         """d(keypoints)/d(v) (*b, K, 3, nv), world axes."""
         frames, points = self.fk(q, log_scales), self.keypoint_points(keypoint_set)

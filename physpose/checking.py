@@ -110,7 +110,7 @@ def _recording(
 
 def _contact_points(body: Skeleton, q: Array) -> Array:
     frames = KinematicChain(body).fk(torch.as_tensor(q))
-    return located(body, frames.p.numpy(), frames.R.numpy())
+    return located(body.contact_points, body, frames.p.numpy(), frames.R.numpy())
 
 
 def _own_gravity(given: Given) -> Array:
@@ -158,13 +158,14 @@ def _with_forces(
         measured = dict(wrenches)
         for name, w in body_wrenches(contacts, body, positions).items():
             measured[name] = measured.get(name, 0.0) + w
-        nowhere = np.zeros(points.shape[:2])
+        nowhere = np.zeros((len(points), len(body.support_points)))
         found = motion_with_dynamics(
             body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured
         )
         return replace(found, contacts=contacts)
-    belief = _belief(points, moved.time, height)
-    if contacts is not None and contacts.points == tuple(p.name for p in body.contact_points):
+    belief = np.zeros((len(points), len(body.support_points)))
+    belief[:, : points.shape[1]] = _belief(points, moved.time, height)
+    if contacts is not None and contacts.points == tuple(p.name for p in body.support_points):
         belief = contacts.active.astype(float)
     return motion_with_dynamics(body, moved.time, moved.q, belief, g, rates=rates, floor=height, external=wrenches)
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from physpose import dynamics
 from physpose.caveats import STANDARD_GRAVITY, checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
-from physpose.chain import KinematicChain
+from physpose.chain import Frames, KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
-from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
+from physpose.estimation.forces import METHOD, ContactForces, Effort, ForceSettings, contact_forces
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
@@ -34,6 +34,7 @@ from physpose.types import Array, Assumption, Camera, Contacts, Energy, FitStatu
 CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
 CONTACT_THRESHOLD = 0.5  # of the belief
+TOUCH = 0.02  # body weights: less is no contact
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
@@ -97,7 +98,7 @@ def fit(
         magnitude = float(np.linalg.norm(g))
         trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.contact
+        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
         motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
     return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds, check)
 
@@ -135,30 +136,46 @@ def motion_with_dynamics(
         skeleton: whose motion.
         time: (T,) [s].
         q: (T, nq).
-        belief: (T, C) in 0..1 that a contact point touches the floor.
+        belief: (T, C) in 0..1 that a support point bears a force.
         gravity: (3,) [m/s^2], world.
         rates: v and a (T, nv) of q where they are known; None: differentiated from q.
         floor: height [m]; -inf: none.
         external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
     """
+    return dynamics_of(skeleton, time, q, belief, gravity, rates=rates, floor=floor, external=external)[0]
+
+
+def dynamics_of(
+    skeleton: Skeleton,
+    time: Array,
+    q: Array,
+    belief: Array,
+    gravity: Array,
+    *,
+    rates: tuple[Array, Array] | None = None,
+    floor: float = 0.0,
+    external: Mapping[str, Array] | None = None,
+) -> tuple[Motion, ContactForces | None]:
+    """As ``motion_with_dynamics``, with how the forces were found; None where nothing can bear the body."""
     chain = KinematicChain(skeleton)
     v, a = rates or derivatives(chain, time, q)
     Q, V, A, g = (torch.as_tensor(np.asarray(x, float)) for x in (q, v, a, gravity))
     frames = chain.fk(Q)
     positions, rotations = frames.p.numpy(), frames.R.numpy()
+    com = dynamics.center_of_mass(chain, Q)
     wrenches = dict(external or {})
-    root = _inverse_dynamics(chain, Q, V, A, g, wrenches)[:, :6]
-    contacts = _contacts(skeleton, belief, root, positions, rotations, gravity, floor)
+    unsupported = _inverse_dynamics(chain, Q, V, A, g, wrenches)
+    contacts, found = _contacts(chain, torch.as_tensor(time), frames, com, unsupported, (belief, gravity, floor))
     for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
         wrenches[name] = wrenches.get(name, 0.0) + wrench
     tau = _inverse_dynamics(chain, Q, V, A, g, wrenches)
     kinetic, potential = dynamics.energy(chain, Q, V, gravity=g)
-    return Motion(
-        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations,
-        com=dynamics.center_of_mass(chain, Q).numpy(), contacts=contacts,
-        momentum=dynamics.centroidal_momentum(chain, Q, V).numpy(),
+    motion = Motion(
+        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations, com=com.numpy(),
+        contacts=contacts, momentum=dynamics.centroidal_momentum(chain, Q, V).numpy(),
         energy=Energy(kinetic=kinetic.numpy(), potential=potential.numpy()), power=tau * v,
     )  # fmt: skip
+    return motion, found
 
 
 def _inverse_dynamics(
@@ -169,29 +186,49 @@ def _inverse_dynamics(
 
 
 def _contacts(
-    skeleton: Skeleton, belief: Array, root: Array, positions: Array, rotations: Array, gravity: Array, floor: float
-) -> Contacts:
-    """Contacts that explain the wrench ``root`` (T, 6) that the motion needs, in the pelvis frame."""
-    points, names = located(skeleton, positions, rotations), tuple(p.name for p in skeleton.contact_points)
-    if not names or skeleton.bodies[0].joint.kind != "free":
-        why = "the world carries the body" if names else "the body has no contact points"
-        nowhere = np.zeros((len(positions), 0, 3))
-        return Contacts(points=(), active=nowhere[..., 0] > 0, force=nowhere, method=f"none: {why}")
-    force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
-    wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
+    chain: KinematicChain, time: Tensor, frames: Frames, com: Tensor, unsupported: Array,
+    given: tuple[Array, Array, float],
+) -> tuple[Contacts, ContactForces | None]:  # fmt: skip
+    """Contacts that explain what the motion needs: ``unsupported`` (T, nv), the generalized forces without them.
+
+    ``given``: belief (T, C), gravity (3,), height of the floor.
+    """
+    (belief, gravity, floor), skeleton, T = given, chain.skeleton, len(time)
+    if not skeleton.support_points or skeleton.bodies[0].joint.kind != "free":
+        why = "the world carries the body" if skeleton.support_points else "the body has no contact points"
+        nowhere = np.zeros((T, 0, 3))
+        return Contacts(points=(), active=nowhere[..., 0] > 0, force=nowhere, method=f"none: {why}"), None
+    points = chain.points(skeleton.support_points)
+    where = chain.locate(frames, points)
+    tau = torch.as_tensor(unsupported)
+    force, moment = ((frames.R[:, 0] @ tau[:, i : i + 3, None])[..., 0] for i in (0, 3))
+    wrench = torch.cat([force, moment + torch.linalg.cross(frames.p[:, 0] - com, force)], 1)
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
-    active = belief > CONTACT_THRESHOLD
-    active = with_needed_support(active, points[..., 2] - floor, force[:, 2] / weight, SUPPORT_HEIGHT)
-    stature = skeleton.subject.height if skeleton.subject else 1.7
-    split = split_root_wrench(wrench, points, active, weight, stature)
-    return Contacts(points=names, active=active, force=split, method=METHOD.format(mu=FRICTION))
+    n = len(skeleton.contact_points)
+    on_floor = belief[:, :n] > CONTACT_THRESHOLD
+    if not (belief[:, n:] > CONTACT_THRESHOLD).any():
+        height = where[:, :n, 2].numpy() - floor
+        on_floor = with_needed_support(on_floor, height, force[:, 2].numpy() / weight, SUPPORT_HEIGHT)
+    believed = belief.copy()
+    believed[:, :n] = np.maximum(belief[:, :n], on_floor)
+    J = chain.point_jacobian(frames, points, where)[..., 6:]
+    found = contact_forces(
+        time, wrench, where - com[:, None], torch.as_tensor(believed), weight=weight,
+        stature=skeleton.subject.height if skeleton.subject else 1.7, effort=Effort(tau[:, 6:], J),
+    )  # fmt: skip
+    active = (found.force.norm(dim=-1) > TOUCH * weight).numpy()
+    contacts = Contacts(
+        points=tuple(p.name for p in skeleton.support_points), active=active, force=found.force.numpy(),
+        method=METHOD.format(mu=ForceSettings.friction),
+    )  # fmt: skip
+    return contacts, found
 
 
 def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rotations: Array) -> dict[str, Array]:
     """Contact forces as wrenches (T, 6) on their bodies: force and moment about the body's origin, world axes."""
-    points = located(skeleton, positions, rotations)
+    points = located(skeleton.support_points, skeleton, positions, rotations)
     wrenches: dict[str, Array] = {}
-    for c, point in enumerate(skeleton.contact_points if contacts.points else ()):
+    for c, point in enumerate(skeleton.support_points if contacts.points else ()):
         arm = points[:, c] - positions[:, skeleton.body_index(point.body)]
         wrench = np.concatenate([contacts.force[:, c], np.cross(arm, contacts.force[:, c])], 1)
         wrenches[point.body] = wrenches.get(point.body, 0.0) + wrench

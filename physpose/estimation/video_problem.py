@@ -12,7 +12,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation import initialise
 from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
-from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, frame_weights
+from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, Support, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import N_CAMERA, CameraState, Kinematics
@@ -61,15 +61,15 @@ class VideoProblem(MotionProblem):
 
     # --- terms ------------------------------------------------------------------------------------------------------
 
-    def terms(self, kp: Keypoints2D, state: CameraState, contact: Tensor) -> list[Term[CameraState]]:
-        """All terms on the frames of ``kp``; weights follow from ``state``, contact (T, C) is the belief in contact."""
+    def terms(self, kp: Keypoints2D, state: CameraState, support: Support) -> list[Term[CameraState]]:
+        """All terms on the frames of ``kp``; weights follow from ``state``."""
         time = torch.as_tensor(kp.time)
         rate = frame_weights(time)
         found: list[Term[CameraState]] = [self._reprojection(kp, rate, state)]
         if self._facing_seen(kp):
             found.append(self._depth(kp, rate, float(state.log_focal.exp())))
         found += [*self.posture_terms(rate), *self.smoothness(time), self.body_prior(self.stature_sigma)]
-        return [*found, self._camera_place(), *self.floor_terms(state, time, contact, rate)]
+        return [*found, self._camera_place(), *self.floor_terms(state, time, support, rate)]
 
     def _camera_place(self) -> CameraPlace:
         s = self.settings
@@ -164,13 +164,13 @@ class VideoProblem(MotionProblem):
         self,
         kp: Keypoints2D,
         state: CameraState,
-        contact: Tensor,
+        support: Support,
         free: Tensor,
         max_iterations: int,
         on_iteration: Callable[[int, float], None] | None = None,
     ) -> Solution[CameraState]:
-        """Solve on the frames of ``kp`` with the contacts given."""
-        return self.solve(self.terms(kp, state, contact), state, free, max_iterations, on_iteration)
+        """Solve on the frames of ``kp`` with the contacts and forces given."""
+        return self.solve(self.terms(kp, state, support), state, free, max_iterations, on_iteration)
 
     def on_floor(self, state: CameraState) -> CameraState:
         """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""
@@ -188,14 +188,14 @@ class VideoProblem(MotionProblem):
         scale = torch.tensor(self.settings.depth_sigma, dtype=torch.float64) / self.settings.start_depth_sigma
         depth = replace(depth, weight=depth.weight * scale**2, robust_scale=1e3)
         kept = ("limits", "posture", "jerk", "acceleration")
-        terms = [depth, *(t for t in self.terms(kp, state, self.no_contact(kp.n_frames)) if t.name in kept)]
+        terms = [depth, *(t for t in self.terms(kp, state, self.no_support(kp.n_frames)) if t.name in kept)]
         frozen = self.free(scales=False, camera=False)
         return self.solve(terms, state, frozen, 20).state
 
     def frame_costs(self, kp: Keypoints2D, state: CameraState) -> Tensor:
         """Cost of each frame (T,) by the terms that look at single frames."""
         kin = Kinematics(self.chain, state, self.points)
-        terms = self.terms(kp, state, self.no_contact(kp.n_frames))
+        terms = self.terms(kp, state, self.no_support(kp.n_frames))
         return torch.stack([t.frame_costs(state, kin) for t in terms if isinstance(t, FrameTerm)]).sum(0)
 
 

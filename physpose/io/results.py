@@ -115,7 +115,7 @@ def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
             positions=data["contact_positions"], free_moment=data["contact_free_moment"],
             valid=data.get("contact_valid"),
         )  # fmt: skip
-    saved, own = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.contact_points)
+    saved, own = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.support_points)
     if sorted(saved) != sorted(own):
         raise InputError(f"the saved contacts {', '.join(saved)} are not those of {body.name}: {', '.join(own)}")
     order = [saved.index(n) for n in own]

@@ -76,6 +76,7 @@ BALL_NOTE = (
     "vectors."
 )
 BODY_NOTE = "Momentum is linear, and angular about the centre of mass, both in world axes (z up)."
+NOT_FEET = ("hand", "ischium", "thigh")  # contact points
 MAIN = ("hip_", "knee_", "ankle_", "lumbar_", "arm_", "elbow_")  # shown at once; the rest is folded
 
 
@@ -175,7 +176,7 @@ def vertical_force_plot(result: FitResult) -> Plot | None:
     force = contacts.force @ up / (weight or 1.0)
     curves = [Curve(label="total", key="c", values=force.sum(1))]
     for label, key in (("right", "r"), ("left", "l")):
-        mine = [i for i, p in enumerate(contacts.points) if p.endswith(f"_{key}") and not p.startswith("hand")]
+        mine = [i for i, p in enumerate(contacts.points) if p.endswith(f"_{key}") and not p.startswith(NOT_FEET)]
         if mine:
             curves.append(Curve(label=label, key=key, values=force[:, mine].sum(1)))
     return Plot(title="Vertical contact force", unit="body weights" if weight else "N", curves=tuple(curves))

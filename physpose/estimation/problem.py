@@ -235,8 +235,8 @@ class _BodyPoints:
     ) -> tuple[Tensor, Tensor, Kinematics]:
         """Needed wrench (T, 6) about the centre of mass, arms (T, C, 3) of the support points from there."""
         kin = self.kinematics(chain, state)
-        scales = chain.axis_scales(state.log_scales)
-        wrench = needed_wrench(self.segments, state, kin, scales, time, gravity)
+        A = self.segments.momentum_matrix(kin, chain.axis_scales(state.log_scales))
+        wrench = needed_wrench(self.segments, state, kin, A, time, gravity)
         return wrench, kin.points[:, : self.n_support] - self.segments.com(kin.points)[:, None], kin
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation.state import Kinematics
 from physpose.skeleton.model import Point
+from physpose.spatial import skew
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Segments:
 
     def com(self, points: Tensor) -> Tensor:
         """Centre of mass (T, 3) from the kinematics' points (T, K, 3); also of their Jacobians, (T, K, ...)."""
-        share = self.mass / self.total
-        return torch.einsum("s,ts...->t...", share, points[:, self.index])
+        own = points[:, self.index]
+        return ((self.mass / self.total) @ own.flatten(2)).unflatten(-1, own.shape[2:])
 
     def momentum_matrix(self, kin: Kinematics, axis_scales: Tensor) -> Tensor:
         """A (T, 3, nv) with angular momentum about the centre of mass = A v [kg.m^2/s], world axes.
@@ -37,10 +38,9 @@ class Segments:
         v: rates of the frame's unknowns. A = sum m (c - com) x dc + R I R' w (Orin et al. 2013, centroidal dynamics).
         """
         arm = kin.points[:, self.index] - self.com(kin.points)[:, None]
-        orbital = torch.linalg.cross((self.mass[:, None] * arm)[..., None], kin.J[:, self.index], dim=-2)
         R = kin.frames.R[:, self.body]
-        spin = R @ self._inertia(axis_scales) @ R.mT @ kin.J_turn[:, self.body]
-        return (orbital + spin).sum(1)
+        orbital = _summed(self.mass[:, None, None] * skew(arm), kin.J[:, self.index])
+        return orbital + _summed(R @ self._inertia(axis_scales) @ R.mT, kin.J_turn[:, self.body])
 
     def _inertia(self, axis_scales: Tensor) -> Tensor:
         """(S, 3, 3) [kg.m^2]: second moments scale with both of their axes."""
@@ -48,6 +48,11 @@ class Segments:
         scaled = self.second_moment * s[:, :, None] * s[:, None, :]
         trace = scaled.diagonal(dim1=-2, dim2=-1).sum(-1)
         return trace[:, None, None] * torch.eye(3, dtype=scaled.dtype) - scaled
+
+
+def _summed(A: Tensor, J: Tensor) -> Tensor:
+    """Sum over segments of A (T, S, 3, 3) times J (T, S, 3, n), as one product."""
+    return A.transpose(1, 2).flatten(2) @ J.flatten(1, 2)
 
 
 def centres(chain: KinematicChain) -> tuple[Point, ...]:

@@ -9,7 +9,7 @@ couple nothing else, so they are eliminated: the residual is whitened by what th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -80,18 +80,18 @@ def angular_momentum(A: Tensor, step: Tensor, time: Tensor) -> Tensor:
     return (between @ (step / time.diff()[:, None])[..., None])[..., 0]
 
 
-def needed_wrench(segments: Segments, state: State, kin: Kinematics, scales: Tensor, time: Tensor, g: Tensor) -> Tensor:
+def needed_wrench(segments: Segments, state: State, kin: Kinematics, A: Tensor, time: Tensor, g: Tensor) -> Tensor:
     """Force [N] and moment about the centre of mass [N.m] (T, 6), world axes, that the motion needs from outside.
 
-    ``scales``: (n_bodies, 3) of the body axes. The first and last frame take their neighbour's; of fewer than three
-    frames the body is taken to be at rest.
+    ``A``: (T, 3, nv), the segments' momentum matrix. The first and last frame take their neighbour's; of fewer than
+    three frames the body is taken to be at rest.
     """
     T, weight = len(time), segments.total * g
     if T < 3:
         return torch.cat([-weight.expand(T, 3), torch.zeros(T, 3, dtype=weight.dtype)], -1)
     stencil, com = Stencil.of(time), segments.com(kin.points)
     force = segments.total * sum(c * com[i : T - 2 + i] for i, c in enumerate(stencil.second())) - weight
-    momentum = angular_momentum(segments.momentum_matrix(kin, scales), Increments(state).step, time)
+    momentum = angular_momentum(A, Increments(state).step, time)
     wrench = torch.cat([force, momentum.diff(dim=0) / stencil.middle], -1)
     return torch.cat([wrench[:1], wrench, wrench[-1:]])
 
@@ -123,10 +123,17 @@ class RootWrench:
     time_weight: Tensor  # (T,) dt / correlation time
     robust_scale: float  # [sigma] of all six together: someone who is carried is no outlier to bend to
     name: str = "root wrench"
+    _last: tuple[Kinematics, Tensor] | None = field(default=None, init=False, repr=False)
+
+    def _momentum_matrix(self, kin: Kinematics) -> Tensor:
+        """(T, 3, nv); kept, since cost and Jacobian both ask for it."""
+        if self._last is None or self._last[0] is not kin:
+            self._last = (kin, self.segments.momentum_matrix(kin, self.axis_scales))
+        return self._last[1]
 
     def _residual(self, state: State, kin: Kinematics) -> Tensor:
         """(T-2, 6), whitened."""
-        wrench = needed_wrench(self.segments, state, kin, self.axis_scales, self.time, self.gravity)
+        wrench = needed_wrench(self.segments, state, kin, self._momentum_matrix(kin), self.time, self.gravity)
         arm = kin.points[:, self.support_index] - self.segments.com(kin.points)[:, None]
         given = torch.cat([self.forces.sum(1), cross(arm, self.forces).sum(1)], -1)
         return ((self.whiten @ (wrench - given)[..., None])[..., 0])[1:-1]
@@ -147,12 +154,11 @@ class RootWrench:
         T, stencil, steps = len(self.time), Stencil.of(self.time), Increments(state)
         J_com = self.segments.com(kin.J)
         force = [self.segments.total * c[..., None] * J_com[i : T - 2 + i] for i, c in enumerate(stencil.second())]
-        A = self.segments.momentum_matrix(kin, self.axis_scales)
+        A = self._momentum_matrix(kin)
         rate = (A[1:] + A[:-1]) / 2 / self.time.diff()[:, None, None]
         before, after = steps.on_before(rate), steps.on_after(rate)
         middle = stencil.middle[..., None]
-        turning = (J_com[:, None] - kin.J[:, self.support_index])[1:-1]
-        arms = cross(turning, self.forces[1:-1, ..., None].expand_as(turning), dim=-2).sum(1)
+        arms = self._arm_moments(kin.J[:, self.support_index], J_com)
         moment = [-before[:-1] / middle, (before[1:] - after[:-1]) / middle + arms, after[1:] / middle]
         return [torch.cat([f, m], -2) for f, m in zip(force, moment, strict=True)]
 
@@ -161,6 +167,11 @@ class RootWrench:
         T, stencil = len(self.time), Stencil.of(self.time)
         J_com = self.segments.com(kin.Js)
         force = sum(self.segments.total * c[..., None] * J_com[i : T - 2 + i] for i, c in enumerate(stencil.second()))
-        turning = (J_com[:, None] - kin.Js[:, self.support_index])[1:-1]
-        moment = cross(turning, self.forces[1:-1, ..., None].expand_as(turning), dim=-2).sum(1)
+        moment = self._arm_moments(kin.Js[:, self.support_index], J_com)
         return torch.cat([torch.as_tensor(force), moment], -2)
+
+    def _arm_moments(self, J: Tensor, J_com: Tensor) -> Tensor:
+        """d(-sum arm x force) (T-2, 3, n) from the Jacobians of support points (T, C, 3, n) and centre of mass."""
+        # -(dp - dcom) x f = [f]x (dp - dcom)
+        F = skew(self.forces[1:-1])
+        return F.transpose(1, 2).flatten(2) @ J[1:-1].flatten(1, 2) - F.sum(1) @ J_com[1:-1]

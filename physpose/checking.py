@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
+from physpose.estimation.dynamics import SUPPORT_HEIGHT, motion_with_dynamics
 from physpose.estimation.settings import EstimationSettings
 from physpose.inverse import body_wrenches, shape_of
 from physpose.known_motion import Kinematics
 from physpose.motions import Given, Reading, read_motion
-from physpose.pipeline import EARTH, SUPPORT_HEIGHT, motion_with_dynamics
+from physpose.pipeline import EARTH
 from physpose.plausibility import Plausibility, PlausibilitySettings, Recording, assess
 from physpose.plausibility.recording import located
 from physpose.plausibility.simulated import with_mujoco

@@ -51,7 +51,8 @@ class ContactForces:
 
     force: Tensor  # (T, C, 3) [N], world
     residual: Tensor  # (T, 6) needed wrench less what the forces give: force [N], moment about the centre [N.m]
-    response: Tensor  # (T, C, 3, 6) d(force)/d(wrench of the same frame), the others' held; linearised at the solution
+    response: Tensor  # (T, C, 3, 6) d(force)/d(wrench) of the same frame, linearised at the solution
+    covariance: Tensor  # (T, 3 C, 3 C) [N^2] of what the wrench leaves open, each frame by itself
 
 
 def contact_forces(
@@ -76,16 +77,24 @@ def contact_forces(
         effort: torques that the forces change; None: forces are shared evenly instead.
         settings: standard deviations.
     """
-    force, response = torch.zeros_like(arms), arms.new_zeros(*arms.shape, 6)
+    T, C = belief.shape
+    force, response = torch.zeros_like(arms), arms.new_zeros(T, C, 3, 6)
+    covariance = arms.new_zeros(T, C, 3, C, 3)
     used = belief.max(0).values > NEVER  # a hand that never comes near anything is no unknown
     if used.any():
         spared = effort and Effort(effort.tau, effort.jacobian[:, used])
         scales = (weight, stature, settings or ForceSettings())
         problem = _Problem(time, wrench, arms[:, used], belief[:, used], spared, *scales)
         f = problem.solve()
-        force[:, used], response[:, used] = f * weight, problem.response(f)
+        gain, spread = problem.linearised(f)
+        force[:, used], response[:, used] = f * weight, gain.reshape(T, -1, 3, 6)
+        n = int(used.sum())
+        inner = arms.new_zeros(T, n, 3, C, 3)
+        inner[:, :, :, used] = weight**2 * spread.reshape(T, n, 3, n, 3)
+        covariance[:, used] = inner
     given = torch.cat([force.sum(1), torch.linalg.cross(arms, force).sum(1)], -1)
-    return ContactForces(force=force, residual=wrench - given, response=response)
+    covariance = covariance.reshape(T, 3 * C, 3 * C)
+    return ContactForces(force=force, residual=wrench - given, response=response, covariance=covariance)
 
 
 class _Problem:
@@ -96,7 +105,7 @@ class _Problem:
         stature: float, s: ForceSettings,
     ):  # fmt: skip
         self.T, self.C = belief.shape
-        self.s, self.mu2 = s, s.friction**2
+        self.s, self.mu2, self.weight = s, s.friction**2, weight
         self.scale = torch.tensor([weight * s.wrench_sigma[0]] * 3 + [weight * stature * s.wrench_sigma[1]] * 3)
         self.scale = self.scale.to(wrench)
         rate = _frame_seconds(time) / s.correlation_time
@@ -197,12 +206,12 @@ class _Problem:
             size *= 0.7
         return size
 
-    def response(self, f: Tensor) -> Tensor:
-        """(T, C, 3, 6) d(force)/d(wrench) [1; 1/m], each frame's forces moving alone."""
+    def linearised(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """d(force)/d(wrench) (T, 3 C, 6) [1; 1/m] and covariance (T, 3 C, 3 C) in squared body weights."""
         H = self.constant + _block_diagonal(self._barrier(f, self.s.barrier)[1])
-        G = self.G * (self.time_weight.sqrt()[:, None, None] / self.scale[:, None])
-        weight = self.scale[0] / self.s.wrench_sigma[0]
-        return (weight * torch.linalg.solve(H, G.mT)).reshape(self.T, self.C, 3, 6)
+        G = self.G * (self.time_weight.sqrt()[:, None] / self.scale)[..., None]
+        covariance = torch.linalg.inv(H)
+        return self.weight * (covariance @ G.mT), covariance
 
 
 def _block_diagonal(H: Tensor) -> Tensor:

@@ -269,7 +269,7 @@ def _motion(
         solutions.append(solution)
         stitched.add(window, solution.state.q, problem.bearing_of(solution.state, time[window]))
         report((i + 1) / len(windows))
-    q, _ = stitched.bridged(torch.as_tensor(time))
+    q, _, _ = stitched.bridged(torch.as_tensor(time))
     names = solutions[0].term_costs
     total = replace(
         solutions[0],

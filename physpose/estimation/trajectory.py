@@ -23,9 +23,10 @@ from physpose.estimation.problem import EARTH_GRAVITY
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import CameraState, blend, resample
+from physpose.estimation.uncertainty import joined
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Camera, Keypoints2D
+from physpose.types import Array, Camera, Keypoints2D, Sigma
 
 CONTACT_HEIGHTS = (0.20, 0.10)  # [m] of the first coarse passes: the floor is not known well yet
 COARSE_ITERATIONS, FINE_ITERATIONS = 25, 10
@@ -40,6 +41,7 @@ class Trajectory:
     skeleton: Skeleton  # scaled
     camera: Camera
     bearing: Array  # (T, C) belief 0..1 that a support point bears a force
+    sigma: Sigma | None  # NaN where nobody was seen; None: too short, or coordinates are coupled
     converged: bool
     iterations: int
     cost: float
@@ -71,9 +73,9 @@ def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]
     coarse = _coarse(problem, kp.frames(chosen), None)
     report(0.3)
     if len(windows) == 1:
-        solution, bearing = _fine(problem, kp, coarse, shared=True)
+        solution, bearing, sigma = _fine(problem, kp, coarse, shared=True)
         report(1.0)
-        return _trajectory(problem, [solution], solution.state.q, bearing)
+        return _trajectory(problem, [solution], (solution.state.q, bearing, sigma))
     return _windowed(problem, kp, coarse.solution.state, windows, report)
 
 
@@ -115,17 +117,18 @@ def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) 
 
 def _fine(
     problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bool
-) -> tuple[Solution[CameraState], Tensor]:
-    """Solve on all frames from a coarse solution. Returns it and the belief that support points bear (T, C)."""
+) -> tuple[Solution[CameraState], Tensor, Sigma | None]:
+    """Solve on all frames from a coarse solution: it, the belief that support points bear (T, C), how sure it is."""
     q = resample(coarse.solution.state.q, coarse.time, torch.as_tensor(kp.time))
     state = replace(coarse.solution.state, q=q)
-    iterations = coarse.solution.iterations
+    iterations, free = coarse.solution.iterations, problem.free(scales=shared, camera=shared)
     for _ in range(FINE_PASSES):
         support = problem.support_of(state, kp.time)
-        solution = problem.solve_on(kp, state, support, problem.free(scales=shared, camera=shared), FINE_ITERATIONS)
+        solution = problem.solve_on(kp, state, support, free, FINE_ITERATIONS)
         state = solution.state
         iterations += solution.iterations
-    return replace(solution, iterations=iterations), problem.bearing_of(state, kp.time)
+    bearing = problem.bearing_of(state, kp.time)
+    return replace(solution, iterations=iterations), bearing, problem.sigma(kp, state, bearing, free)
 
 
 def _windowed(
@@ -137,11 +140,11 @@ def _windowed(
     for i, window in enumerate(windows):
         part = kp.frames(window)
         if np.isfinite(part.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS:
-            solution, bearing = _fine(problem, part, _coarse(problem, part, shared), shared=False)
-            stitched.add(window, solution.state.q, bearing)
+            solution, bearing, sigma = _fine(problem, part, _coarse(problem, part, shared), shared=False)
+            stitched.add(window, solution.state.q, bearing, sigma)
             solutions.append(replace(solution, state=replace(solution.state, q=solution.state.q[:0])))
         report(0.3 + 0.7 * (i + 1) / len(windows))
-    return _trajectory(problem, solutions, *stitched.bridged(torch.as_tensor(kp.time)))
+    return _trajectory(problem, solutions, stitched.bridged(torch.as_tensor(kp.time)))
 
 
 class Stitched:
@@ -151,8 +154,9 @@ class Stitched:
         self.q = torch.zeros(T, nq, dtype=torch.float64)
         self.bearing = torch.zeros(T, n_supports, dtype=torch.float64)
         self.filled = torch.zeros(T, dtype=torch.bool)
+        self.sigma: list[tuple[slice, Sigma | None]] = []
 
-    def add(self, window: slice, q: Tensor, bearing: Tensor) -> None:
+    def add(self, window: slice, q: Tensor, bearing: Tensor, sigma: Sigma | None = None) -> None:
         """Fade from what the windows before gave to this one over the frames they share."""
         shared = slice(window.start, window.start + int(self.filled[window].sum()))
         n = shared.stop - shared.start
@@ -161,12 +165,13 @@ class Stitched:
         self.bearing[shared] = torch.lerp(self.bearing[shared], bearing[:n], w)
         self.q[shared.stop : window.stop], self.bearing[shared.stop : window.stop] = q[n:], bearing[n:]
         self.filled[window] = True
+        self.sigma.append((window, sigma))
 
-    def bridged(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        """Poses and beliefs; where no window saw the person, poses lead from one sighting to the next."""
+    def bridged(self, time: Tensor) -> tuple[Tensor, Tensor, Sigma | None]:
+        """Poses, beliefs, sigma; where no window saw the person, poses lead from one sighting to the next."""
         known = self.filled
         self.q[~known] = resample(self.q[known], time[known], time[~known])
-        return self.q, self.bearing
+        return self.q, self.bearing, joined(self.sigma, len(self.q))
 
 
 def first_guess(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) -> CameraState:
@@ -210,9 +215,12 @@ def spread_pieces(time: Array, total: float, n: int) -> NDArray[np.intp]:
 
 
 def _trajectory(
-    problem: VideoProblem, solutions: list[Solution[CameraState]], q: Tensor, bearing: Tensor
+    problem: VideoProblem,
+    solutions: list[Solution[CameraState]],
+    found: tuple[Tensor, Tensor, Sigma | None],
 ) -> Trajectory:
-    """Tensors to the public result."""
+    """Tensors to the public result; ``found``: poses, beliefs, sigma."""
+    q, bearing, sigma = found
     state = solutions[0].state
     R = state.R_camera_world.numpy()
     camera = Camera(
@@ -228,6 +236,7 @@ def _trajectory(
         skeleton=problem.skeleton.scaled(state.log_scales.exp().numpy()),
         camera=camera,
         bearing=bearing.numpy(),
+        sigma=sigma,
         converged=all(s.converged for s in solutions),
         iterations=sum(s.iterations for s in solutions),
         cost=sum(s.cost for s in solutions),

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation import initialise
+from physpose.estimation.banded import BorderedSystem
 from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
 from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, Support, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import N_CAMERA, CameraState, Kinematics
 from physpose.estimation.terms import FrameTerm, Term
+from physpose.estimation.uncertainty import motion_sigma
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
 from physpose.skeleton.model import KeypointSet
-from physpose.types import Keypoints2D
+from physpose.types import Keypoints2D, Sigma
 
 _LIMB_EDGES = (
     ("hip", "shoulder"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"),
@@ -171,6 +173,15 @@ class VideoProblem(MotionProblem):
     ) -> Solution[CameraState]:
         """Solve on the frames of ``kp`` with the contacts and forces given."""
         return self.solve(self.terms(kp, state, support), state, free, max_iterations, on_iteration)
+
+    def sigma(self, kp: Keypoints2D, state: CameraState, bearing: Tensor, free: Tensor) -> Sigma | None:
+        """Standard deviations of the motion at a solution, ``free`` being the shared unknowns found with it."""
+        system = BorderedSystem(len(state.q), self.chain.nv, state.n_shared, min(3, len(state.q) - 1))
+        kin = Kinematics(self.chain, state, self.points)
+        for term in self.terms(kp, state, self.support_of(state, kp.time)):
+            term.add_to(system, state, kin)
+        body = self.skeleton.scaled(state.log_scales.exp().numpy())
+        return motion_sigma(system, free, state, body, kp.time, bearing.numpy(), self.gravity_vector.numpy())
 
     def on_floor(self, state: CameraState) -> CameraState:
         """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""

@@ -146,10 +146,10 @@ class RootWrench:
         r = self._residual(state, kin)
         w = (self.time_weight[1:-1] * robust((r**2).sum(-1), self.robust_scale)[1]).sqrt()
         W = w[:, None, None] * self.whiten[1:-1]
-        J = [W @ Ji for Ji in self._jacobian(state, kin)]
-        system.add_neighbours(w[:, None] * r, J, W @ self._shared_jacobian(kin))
+        J = [W @ Ji for Ji in self.jacobian(state, kin)]
+        system.add_neighbours(w[:, None] * r, J, W @ self.shared_jacobian(kin))
 
-    def _jacobian(self, state: State, kin: Kinematics) -> list[Tensor]:
+    def jacobian(self, state: State, kin: Kinematics) -> list[Tensor]:
         """On the frames before, now, after: (T-2, 6, nv) each; the momentum matrix is taken as it is."""
         T, stencil, steps = len(self.time), Stencil.of(self.time), Increments(state)
         J_com = self.segments.com(kin.J)
@@ -162,7 +162,7 @@ class RootWrench:
         moment = [-before[:-1] / middle, (before[1:] - after[:-1]) / middle + arms, after[1:] / middle]
         return [torch.cat([f, m], -2) for f, m in zip(force, moment, strict=True)]
 
-    def _shared_jacobian(self, kin: Kinematics) -> Tensor:
+    def shared_jacobian(self, kin: Kinematics) -> Tensor:
         """(T-2, 6, n_shared): of longer bones, the centre of mass and the arms; not the angular momentum."""
         T, stencil = len(self.time), Stencil.of(self.time)
         J_com = self.segments.com(kin.Js)

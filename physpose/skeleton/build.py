@@ -38,7 +38,8 @@ def build_skeleton(
     neutral = np.concatenate([[0, 0, -_lowest(bodies, contacts)], UPRIGHT_XYZW, np.zeros(n_coordinates)])
     return Skeleton(
         name=data["name"], bodies=bodies, subject=subject, keypoint_sets=sets, contact_points=contacts,
-        seat_points=seat, scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions, warnings=warnings,
+        seat_points=seat, scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions,
+        warnings=warnings,
     )  # fmt: skip
 
 

@@ -166,8 +166,10 @@ def _with_forces(
         return replace(found, contacts=contacts)
     belief = np.zeros((len(points), len(body.support_points)))
     belief[:, : points.shape[1]] = _belief(points, moved.time, height)
-    if contacts is not None and contacts.points == tuple(p.name for p in body.support_points):
-        belief = contacts.active.astype(float)
+    names = [p.name for p in body.support_points]
+    if contacts is not None and contacts.points and {*contacts.points} <= {*names}:
+        belief[:] = 0.0
+        belief[:, [names.index(n) for n in contacts.points]] = contacts.active
     return motion_with_dynamics(body, moved.time, moved.q, belief, g, rates=rates, floor=height, external=wrenches)
 
 

@@ -11,7 +11,6 @@ import torch
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.transform import Rotation
 
-import physpose
 from physpose import check, load_skeleton
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
@@ -79,7 +78,8 @@ def test_a_jump_is_explained_by_its_own_contact_forces(adult):
     )
     # the simulator's forces and torques in place of estimated ones
     force = sim.truth["contact_force"][every]
-    contacts = replace(motion.contacts, active=(force != 0).any(-1), force=force)
+    names = tuple(c.name for c in adult.contact_points)
+    contacts = replace(motion.contacts, points=names, active=(force != 0).any(-1), force=force)
     motion = replace(
         motion, tau=sim.tau[every], v=sim.v[every], a=sim.a[every], contacts=contacts, positions=frames.p.numpy()
     )
@@ -302,7 +302,7 @@ def test_a_device_takes_its_share_of_the_torque(adult):
         want = 100 * np.abs(tau[:, index]).max(1)
         got = p["joint torque"].series
         assert np.abs(got - want)[3:-3].max() < 0.02 * want.max()
-    assert alone["root residual force"].value < 1.0
+    assert alone["root residual force"].series[3:-3].max() < 1.0
     with pytest.raises(UnknownNameError, match="hip_flexion"):
         check((sim.time, sim.q), adult, external={"hip": np.zeros(len(sim.time))})
     with pytest.raises(InputError, match="torque on hip_flexion_r has shape"):

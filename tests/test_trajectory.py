@@ -104,8 +104,8 @@ def check_sound(found: Trajectory, kp: Keypoints2D) -> None:
     """Whatever the input: finite, unit quaternions, nothing beyond its joint's range, bones near the prior's."""
     T = kp.n_frames
     assert found.q.shape == (T, CHILD.nq)
-    assert found.contact.shape == (T, len(CHILD.contact_points))
-    for x in (found.q, found.contact, found.camera.R_camera_world, found.camera.t, found.camera.focal, found.cost):
+    assert found.bearing.shape == (T, len(CHILD.support_points))
+    for x in (found.q, found.bearing, found.camera.R_camera_world, found.camera.t, found.camera.focal, found.cost):
         assert np.isfinite(x).all()
     assert all(np.isfinite(c) for c in found.term_costs.values())
     np.testing.assert_allclose(np.linalg.norm(found.q[:, 3:7], axis=1), 1, atol=1e-12)
@@ -254,6 +254,6 @@ def test_without_gravity_there_is_no_floor():
     """The same marching, in orbit: nothing is touched, and nothing pulls the feet to z = 0."""
     kp, _ = clip(8)
     floating = fit_trajectory(CHILD, kp, KNOWN, height_known=True, gravity=0.0)
-    assert not floating.contact.any()
+    assert not floating.bearing.any()
     assert not {"floor", "balance"} & set(floating.term_costs)
-    assert {"floor", "balance"} <= set(fitted(kp).term_costs)
+    assert {"floor", "root wrench"} <= set(fitted(kp).term_costs)

@@ -39,7 +39,7 @@ def motion_with_dynamics(
         skeleton: whose motion.
         time: (T,) [s].
         q: (T, nq).
-        belief: (T, C) in 0..1 that a support point bears a force.
+        belief: (T, C) in 0..1 that a support point bears a force; of contact points alone, there is no seat.
         gravity: (3,) [m/s^2], world.
         rates: v and a (T, nv) of q where they are known; None: differentiated from q.
         floor: height [m]; -inf: none.
@@ -112,7 +112,8 @@ def _contacts(
     if not (belief[:, n:] > CONTACT_THRESHOLD).any():
         height = where[:, :n, 2].numpy() - floor
         on_floor = with_needed_support(on_floor, height, force[:, 2].numpy() / weight, SUPPORT_HEIGHT)
-    believed = belief.copy()
+    believed = np.zeros((T, len(skeleton.support_points)))
+    believed[:, : belief.shape[1]] = belief
     believed[:, :n] = np.maximum(belief[:, :n], on_floor)
     J = chain.point_jacobian(frames, points, where)[..., 6:]
     found = contact_forces(

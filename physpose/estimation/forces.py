@@ -28,7 +28,7 @@ class ForceSettings:
     """Standard deviations; forces in body weights, moments in body weights times stature. All by judgement."""
 
     friction: float = 0.8  # shoe on dry floor, a common upper value; slipping is not modelled
-    wrench_sigma: tuple[float, float] = (0.02, 0.01)  # of force and moment that are not explained
+    wrench_sigma: tuple[float, float] = (0.01, 0.005)  # of force and moment that are not explained
     force_sigma: float = 1.0  # of a point in contact
     no_force_sigma: float = 0.002  # of a point without
     rate_sigma: float = 4.0  # [1/sqrt(s)] of a random walk: a step's rise, about one body weight in 60 ms
@@ -126,7 +126,7 @@ class _Problem:
         system.add_frame(-wrench / self.scale * self.time_weight.sqrt()[:, None], self.G)
 
     def _bound(self, system: BorderedSystem, belief: Tensor) -> None:
-        sigma = self.s.no_force_sigma + (self.s.force_sigma - self.s.no_force_sigma) * belief
+        sigma = believed_sigma(belief, self.s.no_force_sigma, self.s.force_sigma)
         w = (self.time_weight.sqrt()[:, None] / sigma).repeat_interleave(3, dim=1)
         system.H[0].diagonal(dim1=-2, dim2=-1).add_(w**2)
 
@@ -212,6 +212,11 @@ class _Problem:
         G = self.G * (self.time_weight.sqrt()[:, None] / self.scale)[..., None]
         covariance = torch.linalg.inv(H)
         return self.weight * (covariance @ G.mT), covariance
+
+
+def believed_sigma(belief: Tensor, without: float, touching: float) -> Tensor:
+    """Standard deviation of a force between that without contact and that in it: a little belief is nearly none."""
+    return without * (touching / without) ** belief
 
 
 def _block_diagonal(H: Tensor) -> Tensor:

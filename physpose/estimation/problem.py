@@ -11,7 +11,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
 from physpose.estimation.contact import contact_belief, outside_feet, smoothed
-from physpose.estimation.forces import contact_forces
+from physpose.estimation.forces import believed_sigma, contact_forces
 from physpose.estimation.posture_prior import UP, PosturePrior
 from physpose.estimation.segments import Segments, centres, segments
 from physpose.estimation.settings import EstimationSettings
@@ -207,8 +207,7 @@ class MotionProblem:
         wrench, arms, _ = self.body.wrench(self.chain, state, t, self.gravity_vector)
         belief = self.bearing_of(state, time)
         found = contact_forces(t, wrench, arms, belief, weight=weight, stature=stature)
-        sigma = s.no_force_sigma + (s.force_sigma - s.no_force_sigma) * belief
-        return ForcePrior(found.force, weight * sigma)
+        return ForcePrior(found.force, weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma))
 
 
 @dataclass(frozen=True)

@@ -256,8 +256,7 @@ class Balance(FrameTerm[State]):
         loss_weight = robust((r**2).sum(-1) / self.sigma**2, self.robust_scale)[1]
         w = (self.time_weight * loss_weight).sqrt()[:, None] / self.sigma
         J, Js = (
-            self.segments.com(D)[:, :2]
-            - torch.einsum("tc,tckn->tkn", self.support_share, D[:, self.contact_index, :2])
+            self.segments.com(D)[:, :2] - torch.einsum("tc,tckn->tkn", self.support_share, D[:, self.contact_index, :2])
             for D in (kin.J, kin.Js)
         )
         system.add_frame(w * r, w[..., None] * J, w[..., None] * Js)

@@ -107,9 +107,7 @@ def _anchor(model: Any, i: int) -> Array:
     return np.array(turning[0]) if turning else np.zeros(3)
 
 
-def _points(
-    model: Any, anchors: list[Array]
-) -> tuple[dict[str, KeypointSet], tuple[Point, ...], tuple[Point, ...]]:
+def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], tuple[Point, ...], tuple[Point, ...]]:
     """Keypoint sets, contact points and seat points: the model's named sites."""
     sets: dict[str, list[Point]] = {}
     found: dict[int, list[Point]] = {TOUCH_GROUP: [], SEAT_GROUP: []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def fit(
     fps: float | None = None,
     image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] = EARTH,
+    physics: str | None = None,
     settings: EstimationSettings | None = None,
     check: str | None = None,
     progress: Progress | None = None,
@@ -62,6 +64,8 @@ def fit(
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up.
+        physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
+            balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -71,6 +75,8 @@ def fit(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
+    numbers = settings or EstimationSettings()
+    numbers = replace(numbers, physics=physics) if physics else numbers
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
@@ -86,7 +92,7 @@ def fit(
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
         magnitude = float(np.linalg.norm(g))
-        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
+        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, numbers, _fraction(stage), magnitude)
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
         motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)

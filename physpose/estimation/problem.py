@@ -198,7 +198,9 @@ class MotionProblem:
         wrench, arms, kin = self.body.wrench(self.chain, state, time, self.gravity_vector)
         feet = kin.points[:, :n, 2].min(1).values
         low = torch.sigmoid((s.seat_height - (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])) / 0.03)
-        return smoothed(low * outside_feet(wrench, arms[:, :n], floor, s.seat_reach), time, s.seat_time)
+        return smoothed(
+            low * outside_feet(wrench, arms[:, :n], floor, s.seat_reach * self.scales[1]), time, s.seat_time
+        )
 
     def forces_of(self, state: State, time: Array) -> ForcePrior:
         """The most probable forces in a state, and how far they may be off."""

@@ -29,7 +29,8 @@ def thinned(result: FitResult) -> tuple[FitResult, int]:
     every["contacts"] = c.frames(slice(None, None, step))
     every["energy"] = Energy(kinetic=e.kinetic[::step], potential=e.potential[::step])
     every["keypoints"] = None if result.keypoints is None else result.keypoints.frames(slice(None, None, step))
-    return replace(result, sigma=None, **every), step
+    sigma = None if result.sigma is None else result.sigma.frames(slice(None, None, step))
+    return replace(result, sigma=sigma, **every), step
 
 
 def payload(result: FitResult) -> dict[str, Any]:
@@ -146,5 +147,8 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _plot(plot: Plot) -> dict[str, Any]:
-    curves = [{"label": c.label, "key": c.key, "values": packed(c.values)} for c in plot.curves]
+    curves: list[dict[str, Any]] = [{"label": c.label, "key": c.key, "values": packed(c.values)} for c in plot.curves]
+    for curve, c in zip(curves, plot.curves, strict=True):
+        if c.sigma is not None:
+            curve["sigma"] = packed(c.sigma)
     return {"title": plot.title, "unit": plot.unit, "hint": plot.hint, "perKg": plot.per_kg, "curves": curves}

@@ -130,7 +130,9 @@ def _result(
         residual,
     )
     warnings = (*body.warnings, *seen.warnings, *length_caveat(motion.time), *focal_caveat(trajectory.camera, prior))
-    warnings += (*residual_warning, *seat_caveat(motion, trajectory.skeleton))
+    warnings += residual_warning
+    if gravity.any():
+        warnings += seat_caveat(motion, trajectory.skeleton)
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(

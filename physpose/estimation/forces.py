@@ -32,7 +32,7 @@ class ForceSettings:
     force_sigma: float = 1.0  # of a point in contact
     no_force_sigma: float = 0.002  # of a point without
     rate_sigma: float = 4.0  # [1/sqrt(s)] of a random walk: a step's rise, about one body weight in 60 ms
-    effort_sigma: float = 0.15  # of each joint torque, in body weights times stature
+    effort_sigma: float = 0.05  # of each joint torque, in body weights times stature
     correlation_time: float = 0.1  # [s] frames within say the same
     barrier: float = 1e-3  # of the friction cones, in units of the objective
 

@@ -59,7 +59,9 @@ class KinematicChain(nn.Module):
         hinges = [(j.q + k, j.v + k) for j in self._joints for k, kind in enumerate(j.axis_kinds) if kind == "hinge"]
         self._hinges_q, self._hinges_v = ([h[i] for h in hinges] for i in (0, 1))
         self._parents = [j.parent for j in self._joints]
-        self.register_buffer("linear", torch.tensor([f for j in self._joints for f in j.linear]), persistent=False)
+        self.register_buffer(
+            "linear_columns", torch.tensor([f for j in self._joints for f in j.linear]), persistent=False
+        )
         self.register_buffer("scale_index", torch.as_tensor(skeleton.scale_index), persistent=False)
         self.register_buffer("supports", torch.as_tensor(_supports(skeleton)), persistent=False)
         self.expansion = Expansion(skeleton, dtype) if skeleton.coordinate_map is not None else None
@@ -72,7 +74,7 @@ class KinematicChain(nn.Module):
     rotation: Tensor  # (n_bodies, 3, 3)
     limits: Tensor  # (n_coordinates, 2)
     scale_index: Tensor  # (n_bodies, 3)
-    linear: Tensor  # (nv,) bool: of each velocity coordinate of the joints
+    linear_columns: Tensor  # (nv,) bool of the joints' own coordinates: which ones are translations
     supports: Tensor  # (n_bodies, nv) bool: does the velocity coordinate move the body
 
     def _buffer(self, name: str, value: np.ndarray, dtype: torch.dtype) -> None:
@@ -160,7 +162,7 @@ class KinematicChain(nn.Module):
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
         # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
-        linear = self.linear[:, None]
+        linear = self.linear_columns[:, None]
         turn = torch.where(linear, 0.0, frames.axes)
         shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
         if self.expansion is not None and frames.expanded is not None:
@@ -171,6 +173,14 @@ class KinematicChain(nn.Module):
         p = torch.cat([located, torch.ones_like(located[..., :1])], -1)
         columns = (p @ rows.flatten(-2)).unflatten(-1, rows.shape[-2:])
         columns *= self.supports[points.body][:, None]  # in place: the largest array here
+        return columns if self.expansion is None else columns @ self.expansion.gather
+
+    def turning_jacobian(self, frames: Frames) -> Tensor:
+        """d(angular velocity of every body)/d(v) (*b, n_bodies, 3, nv), world axes."""
+        turn = torch.where(self.linear_columns[:, None], 0.0, frames.axes)
+        if self.expansion is not None and frames.expanded is not None:
+            turn = frames.expanded.gain[..., None] * turn
+        columns = turn.mT[..., None, :, :] * self.supports[:, None]
         return columns if self.expansion is None else columns @ self.expansion.gather
 
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:

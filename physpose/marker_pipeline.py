@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from physpose.caveats import checked_gravity, length_caveat, unexplained
+from physpose.caveats import checked_gravity, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.estimation.derivatives import derivatives
+from physpose.estimation.dynamics import motion_with_dynamics
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
 from physpose.estimation.plates import assign_to_feet
 from physpose.estimation.settings import EstimationSettings
 from physpose.inverse import body_wrenches, check_masses, contacts_of, measured_forces, with_residual
 from physpose.io.forces import Forces
 from physpose.marker_sources import MarkerFile, SeenMarkers, markers_on, read_marker_file
-from physpose.pipeline import EARTH, Watch, fraction, motion_with_dynamics
+from physpose.pipeline import EARTH, Watch, fraction
 from physpose.progress import SILENT, Progress
 from physpose.residuals import ResidualReport
 from physpose.result import FitResult
@@ -136,12 +137,12 @@ def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array)
     chain = KinematicChain(body)
     rates = derivatives(chain, time, q)
     if measured is None:
-        return motion_with_dynamics(body, time, q, fitted.contact, g, rates=rates), ()
+        return motion_with_dynamics(body, time, q, fitted.bearing, g, rates=rates), ()
     frames = chain.fk(torch.as_tensor(q))
     positions, rotations = frames.p.numpy(), frames.R.numpy()
     given = assign_to_feet(measured, body, time, positions, rotations)
     contacts = contacts_of(given, body, time, positions, rotations)
-    nowhere, wrenches = np.zeros_like(fitted.contact), body_wrenches(contacts, body, positions)
+    nowhere, wrenches = np.zeros_like(fitted.bearing), body_wrenches(contacts, body, positions)
     motion = motion_with_dynamics(body, time, q, nowhere, g, rates=rates, floor=-np.inf, external=wrenches)
     motion, residual = with_residual(replace(motion, contacts=contacts), body, g, None, None)
     return motion, (measured, given, *residual)
@@ -161,6 +162,7 @@ def _result(
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
+        warnings += seat_caveat(motion, fitted.skeleton) if g.any() else ()
     details = next((e.details for e in evidence if isinstance(e, ResidualReport)), {})
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},

@@ -169,8 +169,8 @@ def _check_known(skeleton: Skeleton, spots: Sequence[Spot], moving: MarkerFile) 
     raise InputError(
         f"{moving.name}: of its labels {_listed(moving.markers.names)}, {found} are known on skeleton "
         f"{skeleton.name!r} and seen; {FEWEST} or more are needed. Known are common sets, as {COMMON}, the set "
-        f"{CENTRES!r} by marker_set=, and a model's own names; for others give marker_set={{label: point}} (--marker LABEL=POINT), "
-        f"points: {_listed(points, 80)}"
+        f"{CENTRES!r} by marker_set=, and a model's own names; for others give marker_set={{label: point}} "
+        f"(--marker LABEL=POINT), points: {_listed(points, 80)}"
     )
 
 

@@ -93,8 +93,8 @@ def test_the_result_is_that_of_any_fit(made, fitted, tmp_path):
 
 def test_without_forces_the_feet_carry_the_weight(made):
     found = physpose.fit(markers(made), made.body, **KNOWN)
-    assert found.contacts.points == tuple(p.name for p in made.body.contact_points)
-    vertical = found.contacts.force.sum(1)[STANCE, 2]
+    feet = [found.contacts.points.index(p.name) for p in made.body.contact_points]
+    vertical = found.contacts.force[:, feet].sum(1)[STANCE, 2]
     np.testing.assert_allclose(vertical.mean(), made.body.mass * 9.81, rtol=0.1)
 
 

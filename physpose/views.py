@@ -16,7 +16,7 @@ from physpose.sources import Observations, observe
 from physpose.types import Array, Assumption, Camera, Keypoints2D
 
 LARGEST_OFFSET = 1.0  # [s] between the cameras' clocks
-APART = 30.0  # [px] of a picture a thousand pixels wide: rays that miss by more are not of one person
+APART = 15.0  # [px] of a picture a thousand pixels wide: rays that miss by more are not of one person
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def test_several_sources_are_several_cameras(fitted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["fit", "b/one.mp4", "b/two.mp4", "--camera", "Calib.toml"]) == 0
     assert fitted["source"] == ["b/one.mp4", "b/two.mp4"]
-    assert fitted["camera"] == "Calib.toml"
+    assert str(fitted["camera"]) == "Calib.toml"
     assert (tmp_path / "one_physpose").is_dir()
 
 

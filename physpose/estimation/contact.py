@@ -18,13 +18,27 @@ def contact_belief(p: Tensor, time: Tensor, max_speed: float, max_height: float)
 
     Falls from 1 to 0 around ``max_speed`` [m/s] and ``max_height`` [m].
     """
-    if len(time) < 2:
-        return torch.sigmoid((max_height - p[..., 2]) / (max_height / 4))
-    v = torch.gradient(p, spacing=(time,), dim=0)[0]
-    speed = v.norm(dim=-1)
-    slow = torch.sigmoid((max_speed - speed) / (max_speed / 4))
     low = torch.sigmoid((max_height - p[..., 2]) / (max_height / 4))
-    return slow * low
+    return low * _slow(p, time, max_speed)
+
+
+def _slow(p: Tensor, time: Tensor, max_speed: float) -> Tensor:
+    """Belief 0..1 (T, C) that points are slower than ``max_speed`` [m/s]; one frame tells no speeds."""
+    if len(time) < 2:
+        return torch.ones_like(p[..., 0])
+    speed = torch.gradient(p, spacing=(time,), dim=0)[0].norm(dim=-1)
+    return torch.sigmoid((max_speed - speed) / (max_speed / 4))
+
+
+def raised_belief(p: Tensor, time: Tensor, needed: Tensor, max_speed: float) -> Tensor:
+    """Belief 0..1 (T, C) that the lowest points stand on something above the floor, a box or a step.
+
+    ``needed``: (T,) upward force that the motion needs, in body weights: in flight nothing is stood on.
+    """
+    above = p[..., 2] - p[..., 2].amin(1, keepdim=True)
+    lowest = torch.sigmoid((SAME_HEIGHT - above) / (SAME_HEIGHT / 4))
+    carried = torch.sigmoid((needed - NEEDS_SUPPORT) / (NEEDS_SUPPORT / 4))
+    return lowest * carried[:, None] * _slow(p, time, max_speed)
 
 
 def outside_feet(wrench: Tensor, arms: Tensor, belief: Tensor, reach: float) -> Tensor:

@@ -123,7 +123,7 @@ def _contacts(
     active = (found.force.norm(dim=-1) > TOUCH * weight).numpy()
     contacts = Contacts(
         points=tuple(p.name for p in skeleton.support_points), active=active, force=found.force.numpy(),
-        method=METHOD.format(mu=ForceSettings.friction),
+        method=METHOD.format(mu=ForceSettings.friction) + ("" if found.settled else "; the iteration had not settled"),
     )  # fmt: skip
     return contacts, found
 

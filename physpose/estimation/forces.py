@@ -21,6 +21,7 @@ METHOD = (
 )
 
 NEVER = 0.01  # belief in contact that means none
+MOST_STEPS = 50  # of Newton's method, for each weight of the barrier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class ForceSettings:
     friction: float = 0.8  # shoe on dry floor, a common upper value; slipping is not modelled
     wrench_sigma: tuple[float, float] = (0.01, 0.005)  # of force and moment that are not explained
     force_sigma: float = 1.0  # of a point in contact
-    no_force_sigma: float = 0.002  # of a point without
+    no_force_sigma: float = 0.0003  # of a point without
     rate_sigma: float = 4.0  # [1/sqrt(s)] of a random walk: a step's rise, about one body weight in 60 ms
     effort_sigma: float = 0.05  # of each joint torque, in body weights times stature
     correlation_time: float = 0.1  # [s] frames within say the same
@@ -53,6 +54,7 @@ class ContactForces:
     residual: Tensor  # (T, 6) needed wrench less what the forces give: force [N], moment about the centre [N.m]
     response: Tensor  # (T, C, 3, 6) d(force)/d(wrench) of the same frame, linearised at the solution
     covariance: Tensor  # (T, 3 C, 3 C) [N^2] of what the wrench leaves open, each frame by itself
+    settled: bool  # did the iteration end where it should
 
 
 def contact_forces(
@@ -80,12 +82,12 @@ def contact_forces(
     T, C = belief.shape
     force, response = torch.zeros_like(arms), arms.new_zeros(T, C, 3, 6)
     covariance = arms.new_zeros(T, C, 3, C, 3)
-    used = belief.max(0).values > NEVER  # a hand that never comes near anything is no unknown
+    settled, used = True, belief.max(0).values > NEVER  # a hand that never comes near anything is no unknown
     if used.any():
         spared = effort and Effort(effort.tau, effort.jacobian[:, used])
         scales = (weight, stature, settings or ForceSettings())
         problem = _Problem(time, wrench, arms[:, used], belief[:, used], spared, *scales)
-        f = problem.solve()
+        f, settled = problem.solve(), problem.settled
         gain, spread = problem.linearised(f)
         force[:, used], response[:, used] = f * weight, gain.reshape(T, -1, 3, 6)
         n = int(used.sum())
@@ -94,7 +96,9 @@ def contact_forces(
         covariance[:, used] = inner
     given = torch.cat([force.sum(1), torch.linalg.cross(arms, force).sum(1)], -1)
     covariance = covariance.reshape(T, 3 * C, 3 * C)
-    return ContactForces(force=force, residual=wrench - given, response=response, covariance=covariance)
+    return ContactForces(
+        force=force, residual=wrench - given, response=response, covariance=covariance, settled=settled
+    )
 
 
 class _Problem:
@@ -110,6 +114,8 @@ class _Problem:
         self.scale = self.scale.to(wrench)
         rate = _frame_seconds(time) / s.correlation_time
         self.time_weight = rate.clamp(max=1.0)
+        self.needed = wrench[:, 2] / weight  # body weights, upwards
+        self.settled = False
         system = BorderedSystem(self.T, 3 * self.C, 0, min(1, self.T - 1))
         self._explain(system, wrench, arms, weight)
         self._bound(system, belief)
@@ -126,8 +132,8 @@ class _Problem:
         system.add_frame(-wrench / self.scale * self.time_weight.sqrt()[:, None], self.G)
 
     def _bound(self, system: BorderedSystem, belief: Tensor) -> None:
-        sigma = believed_sigma(belief, self.s.no_force_sigma, self.s.force_sigma)
-        w = (self.time_weight.sqrt()[:, None] / sigma).repeat_interleave(3, dim=1)
+        self.sigma = believed_sigma(belief, self.s.no_force_sigma, self.s.force_sigma)
+        w = (self.time_weight.sqrt()[:, None] / self.sigma).repeat_interleave(3, dim=1)
         system.H[0].diagonal(dim1=-2, dim2=-1).add_(w**2)
 
     def _spare(self, system: BorderedSystem, effort: Effort, weight: float, stature: float) -> None:
@@ -145,14 +151,23 @@ class _Problem:
 
     def solve(self, tolerance: float = 1e-6) -> Tensor:
         """Forces (T, C, 3) in body weights."""
-        f = torch.tensor([0.0, 0.0, 0.1]).to(self.scale).expand(self.T, self.C, 3).clone()
+        f = self._start()
         barrier = 0.1
         while barrier > 0.99 * self.s.barrier:
-            for _ in range(30):
+            for _ in range(MOST_STEPS):
                 f, decrease = self._step(f, barrier)
-                if decrease < max(tolerance, 0.1 * barrier) * self.T:
+                self.settled = decrease < max(tolerance, 0.1 * barrier) * self.T
+                if self.settled:
                     break
             barrier /= 10
+        return f
+
+    def _start(self) -> Tensor:
+        """The weight that is needed, shared among the points that can bear it: near the end, and inside the cones."""
+        share = self.sigma / self.sigma.sum(1, keepdim=True)
+        needed = self.needed[:, None].clamp(min=0.0)
+        f = torch.zeros(self.T, self.C, 3, dtype=share.dtype)
+        f[..., 2] = (share * needed).clamp(min=0.0) + 0.05 * self.sigma
         return f
 
     def _step(self, f: Tensor, barrier: float) -> tuple[Tensor, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
-from physpose.estimation.contact import contact_belief, outside_feet, smoothed
+from physpose.estimation.contact import contact_belief, outside_feet, raised_belief, smoothed
 from physpose.estimation.forces import believed_sigma, contact_forces
 from physpose.estimation.posture_prior import UP, PosturePrior
 from physpose.estimation.segments import Segments, centres, segments
@@ -175,13 +175,9 @@ class MotionProblem:
         return self._low_and_slow(state, time, s.contact_speed, s.contact_height if max_height is None else max_height)
 
     def bearing_of(self, state: State, time: Array) -> Tensor:
-        """Belief (T, C) that support points bear a force in a state: near the floor, or on a seat."""
-        s, n_seat = self.settings, len(self.skeleton.seat_points)
-        floor = self._low_and_slow(state, time, s.bearing_speed, s.bearing_height)
-        if not n_seat:
-            return floor
-        seat = self._seat_belief(state, torch.as_tensor(time), floor)
-        return torch.cat([floor, seat[:, None].expand(-1, n_seat)], 1)
+        """Belief (T, C) that support points bear a force in a state: on the floor or something higher, or on a seat."""
+        t = torch.as_tensor(time)
+        return self._bearing(state, t, *self.body.wrench(self.chain, state, t, self.gravity_vector))
 
     def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
         n = len(self.skeleton.contact_points)
@@ -190,24 +186,26 @@ class MotionProblem:
         points = self.body.kinematics(self.chain, state).points[:, :n]
         return contact_belief(points, torch.as_tensor(time), max_speed, max_height)
 
-    def _seat_belief(self, state: State, time: Tensor, floor: Tensor) -> Tensor:
-        """Belief (T,) that a seat bears part of the weight: the hips are low, and the weight acts behind the feet."""
-        s, n = self.settings, floor.shape[1]
+    def _bearing(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
+        s, n, (weight, stature) = self.settings, len(self.skeleton.contact_points), self.scales
         if self.gravity == 0 or n == 0:
-            return state.q.new_zeros(len(state.q))
-        wrench, arms, kin = self.body.wrench(self.chain, state, time, self.gravity_vector)
-        feet = kin.points[:, :n, 2].min(1).values
-        low = torch.sigmoid((s.seat_height - (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])) / 0.03)
-        return smoothed(
-            low * outside_feet(wrench, arms[:, :n], floor, s.seat_reach * self.scales[1]), time, s.seat_time
-        )
+            return state.q.new_zeros(arms.shape[:2])
+        points = kin.points[:, :n]
+        floor = contact_belief(points, time, s.bearing_speed, s.bearing_height)
+        raised = raised_belief(points, time, wrench[:, 2] / weight, s.contact_speed) * (1 - floor.amax(1, keepdim=True))
+        feet = torch.maximum(floor, raised)
+        height = (state.q[:, 2] - points[..., 2].amin(1)) / float(self.skeleton.neutral[2])
+        low = torch.sigmoid((s.seat_height - height) / 0.03)
+        outside = outside_feet(wrench, arms[:, :n], feet, s.seat_reach * stature)
+        seat = smoothed(low * outside, time, s.seat_time)
+        return torch.cat([feet, seat[:, None].expand(-1, len(self.skeleton.seat_points))], 1)
 
     def forces_of(self, state: State, time: Array) -> ForcePrior:
         """The most probable forces in a state, and how far they may be off."""
         s, (weight, stature) = self.settings, self.scales
         t = torch.as_tensor(time)
-        wrench, arms, _ = self.body.wrench(self.chain, state, t, self.gravity_vector)
-        belief = self.bearing_of(state, time)
+        wrench, arms, kin = self.body.wrench(self.chain, state, t, self.gravity_vector)
+        belief = self._bearing(state, t, wrench, arms, kin)
         found = contact_forces(t, wrench, arms, belief, weight=weight, stature=stature)
         return ForcePrior(found.force, weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physpose.estimation.alignment import Alignment, aligned_skeleton, expanded, with_alignment
+from physpose.estimation.euler_choice import continuous_angles
 from physpose.estimation.joint_centres import joint_centres
 from physpose.estimation.marker_problem import MarkerProblem
 from physpose.estimation.marker_spots import MARKER_SET, Spot
@@ -89,6 +90,7 @@ def fit_markers(
             notes += more
         on_progress(0.4)
         target, state, wild = _without_wild(problem, target, state)
+        state = replace(state, q=torch.as_tensor(continuous_angles(problem.chain, state.q.numpy())))
         solution, q = _motion(problem, time, target, state, lambda x: on_progress(0.4 + 0.6 * x))
         return _result(problem, time, target, solution, q, (*notes, *wild))
 

@@ -41,9 +41,13 @@ def add_batch(commands: Any) -> None:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from physpose.batch.manifest import read_manifest
+    from rich.console import Console
 
-    manifest = read_manifest(args.manifest, carry=args.carry, defaults=_pairs(args.set))
+    from physpose.batch.manifest import read_manifest
+    from physpose.progress import for_console
+
+    progress = for_console(Console(stderr=True))
+    manifest = read_manifest(args.manifest, carry=args.carry, defaults=_pairs(args.set), progress=progress)
     if args.dry_run:
         return _dry_run(manifest, args.json)
     if manifest.problems:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from physpose.detectors import DETECTORS
-from physpose.errors import InputError, UnknownNameError
+from physpose.errors import InputError, PhysposeError, SubjectError
 from physpose.pipeline import CHECKS
 from physpose.skeleton.files import SHIPPED, read_skeleton_file
 from physpose.skeleton.keypoint_sets import keypoint_names
@@ -48,9 +48,20 @@ def index(text: str, folder: Path) -> int:
     return int(value)
 
 
-def text(text: str, _: Path) -> str:
-    """Any text."""
-    return text
+def of_person(name: str) -> Parse:
+    """An age [years], height [m] or mass [kg] that a person may have."""
+
+    def parse(text: str, folder: Path) -> float:
+        value = number(text, folder)
+        check_numbers(**{"age": None, "height": None, "mass": None, name: value})
+        return value
+
+    return parse
+
+
+def sex(text: str, _: Path) -> str | None:
+    """ "f", "m" or "x"."""
+    return check_sex(text)
 
 
 def one_of(*known: str) -> Parse:
@@ -116,10 +127,10 @@ def image_size(text: str, folder: Path) -> tuple[int, int]:
 
 COLUMNS: dict[str, Parse] = {
     "skeleton": skeleton,
-    "age": number,  # [years]
-    "sex": text,
-    "height": number,  # [m]
-    "mass": number,  # [kg]
+    "age": of_person("age"),
+    "sex": sex,
+    "height": of_person("height"),
+    "mass": of_person("mass"),
     "camera": focal_or_file,
     "person": index,
     "detector": one_of(*DETECTORS),
@@ -135,12 +146,9 @@ COLUMNS: dict[str, Parse] = {
 def check_subject(
     skeleton: str | Path, age: float | None, sex: str | None, height: float | None, mass: float | None
 ) -> None:
-    """Raise ``SubjectError`` for a person that nobody is, e.g. a height in cm; a body file may be checked in part."""
+    """Raise ``SubjectError`` for what no person of the skeleton has, or what contradicts itself."""
     if str(skeleton) in SHIPPED or str(skeleton).endswith((".yaml", ".yml")):
         complete_subject(_skeleton_file(skeleton), age=age, sex=sex, height=height, mass=mass)
-    else:
-        check_sex(sex)
-        check_numbers(age, height, mass)
 
 
 @lru_cache(maxsize=64)
@@ -156,5 +164,7 @@ def parse_cell(column: str, cell: str, folder: Path) -> Any:
     """
     try:
         return COLUMNS[column](cell, folder)
-    except (InputError, UnknownNameError) as error:
+    except SubjectError:  # names the column itself
+        raise
+    except PhysposeError as error:
         raise InputError(f"{column} {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from physpose.batch.columns import COLUMNS, SUBJECT, check_subject, parse_cell
 from physpose.batch.table_files import Cells, Problem, read_cells
 from physpose.errors import InputError, PhysposeError
+from physpose.progress import SILENT, Progress, Stage
 
 NAME_LENGTH = 120  # of a clip's folder; file systems allow 255 bytes
 
@@ -47,7 +49,11 @@ class ManifestError(InputError):
 
 
 def read_manifest(
-    path: str | Path, *, carry: Sequence[str] = (), defaults: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    carry: Sequence[str] = (),
+    defaults: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
 ) -> Manifest:
     """Read a manifest and check every row of it; no clip is opened.
 
@@ -57,6 +63,7 @@ def read_manifest(
             clip's own will not do; and of the arguments of ``physpose.fit`` those in ``columns.COLUMNS``.
         carry: other columns, which go into the summary as they are.
         defaults: column -> text of empty cells.
+        progress: receives one stage.
 
     Raises:
         InputError: the file cannot be read at all. What is wrong within it is in ``Manifest.problems``.
@@ -65,7 +72,8 @@ def read_manifest(
     table = read_cells(path)
     problems = [*table.problems, *_header_problems(table, carry, defaults)]
     reader = _Rows(path if path.is_dir() else path.parent, tuple(c for c in carry if c in table.header), defaults)
-    rows = list(reader.rows(table)) if "clip" in table.header else []
+    with progress.stage("check the manifest", len(table.rows)) as stage:
+        rows = reader.rows(table, stage) if "clip" in table.header else []
     problems = sorted([*problems, *reader.problems], key=lambda p: p.line or 0)
     if not rows and not problems:
         problems = [Problem(line=None, text="no clip in it")]
@@ -101,15 +109,14 @@ class _Rows:
         self.problems: list[Problem] = []
         self._names: dict[str, tuple[int, str]] = {}  # name, without case -> its line, its clip
 
-    def rows(self, table: Cells) -> Iterator[Row]:
+    def rows(self, table: Cells, stage: Stage) -> list[Row]:
+        rows = []
         for line, cells in table.rows:
+            stage.advance()
             given = dict(zip(table.header, cells, strict=True))
-            try:
-                row = self._row(line, given)
-            except PhysposeError as error:  # without a clip there is nothing more to say of the row
-                self.problems.append(Problem(line=line, text=str(error)))
-            else:
-                yield row
+            with self._kept(line):
+                rows.append(self._row(line, given))
+        return rows
 
     def _row(self, line: int, given: Mapping[str, str]) -> Row:
         arguments = self._arguments(line, given)
@@ -128,18 +135,24 @@ class _Rows:
     def _arguments(self, line: int, given: Mapping[str, str]) -> dict[str, Any]:
         """Arguments of ``fit``; each cell that is wrong is a problem of its own."""
         values: dict[str, Any] = {}
+        before = len(self.problems)
         for column in COLUMNS:
             cell = given.get(column) or self.defaults.get(column, "")
             if cell:
-                try:
+                with self._kept(line):
                     values[column] = parse_cell(column, cell, self.folder)
-                except PhysposeError as error:
-                    self.problems.append(Problem(line=line, text=str(error)))
+        if len(self.problems) == before:
+            with self._kept(line):
+                check_subject(values.get("skeleton", "adult"), *(values.get(c) for c in SUBJECT))
+        return values
+
+    @contextmanager
+    def _kept(self, line: int) -> Iterator[None]:
+        """An error becomes a problem of this line."""
         try:
-            check_subject(values.get("skeleton", "adult"), *(values.get(c) for c in SUBJECT))
+            yield
         except PhysposeError as error:
             self.problems.append(Problem(line=line, text=str(error)))
-        return values
 
 
 def _name(given: Mapping[str, str]) -> str:

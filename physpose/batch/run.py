@@ -60,7 +60,7 @@ def run_batch(
         workers: processes on this machine; None: one a core. Each holds a clip's keypoints and a detector.
         ray: address of a Ray cluster instead, e.g. "auto", "10.0.0.1:6379"; ``out`` has to be a folder that all its
             nodes share, and the clips too.
-        tables: "parquet": also summary.parquet, and all frames as one data set (extra "batch"); "csv": summary.csv only.
+        tables: "parquet": also summary.parquet and all frames as one data set (extra "batch"); "csv": summary.csv
         retry_failed: also try clips again that failed for their input.
         carry, defaults: as ``read_manifest`` takes them.
         fit: takes a clip's path and a row's arguments, and returns a ``FitResult``; found by name in the workers.

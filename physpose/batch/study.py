@@ -156,7 +156,7 @@ def task_of(row: Row, frames: bool) -> Task:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    """Tells another or a changed file, wherever it lies: name, size [bytes], last change [ns]; -1 of one that is gone."""
+    """Tells another or a changed file: name, size [bytes], last change [ns]; -1 of one that is gone."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -46,10 +46,16 @@ def _work_there(task: Task, study: Study, fit: Fit) -> Outcome:
 def _outcome(ray: Any, done: Any, task: Task) -> Outcome:
     try:
         outcome: Outcome = ray.get(done)
+    except ray.exceptions.RayTaskError as error:  # it could not begin, e.g. physpose is missing on a node
+        return Outcome(task=task, failure=_last_line(error), kind="error", trace=str(error))
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        return Outcome(task=task, failure=f"{type(error).__name__}: {reason}", kind="died", trace=str(error))
+        return Outcome(task=task, failure=f"{type(error).__name__}: {_last_line(error)}", kind="died", trace=str(error))
     return outcome
+
+
+def _last_line(error: Exception) -> str:
+    """Where Ray's errors say what happened."""
+    return str(error).strip().splitlines()[-1].strip()
 
 
 def _cores(ray: Any) -> int:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import batch_stub
+import numpy as np
 import pytest
 from batch_cases import contents, run, table, work_here, write_clips
 
+import physpose
 from physpose import cli
 from physpose.batch import ManifestError, local, run_batch
 from physpose.batch.progress import Lines, span
@@ -144,3 +146,21 @@ def test_time_left_is_the_pace_so_far(monkeypatch):
     lines.ended(Outcome(task=task, seconds=60.0))
     assert lines._console.export_text().endswith("[1/11] a: 60.0 s; 10 min left\n")
     assert [span(s) for s in (0, 89, 91, 7100, 9000)] == ["0 s", "89 s", "2 min", "118 min", "2 h 30 min"]
+
+
+def test_a_real_clip_gives_what_fit_gives(tmp_path, data_dir):
+    for package in ("mediapipe", "av"):
+        pytest.importorskip(package, reason="the extra 'video' is not installed")
+    clip = data_dir / "opencap_visualizer_samples/public/samples/walk/video.mp4"
+    if not clip.is_file():
+        pytest.skip(f"needs {clip}")
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[: clip.stat().st_size // 4])  # broken: its index is at the end
+    manifest = tmp_path / "study.csv"
+    manifest.write_text(f"clip,name,height\n{clip},walk,1.6\ncut.mp4,,1.6\n")
+    result = run_batch(manifest, tmp_path / "out", workers=1, tables="csv")
+    assert (result.done, result.failed) == (1, 1)
+    assert "cut.mp4" in table(tmp_path / "out")["cut"]["reason"]
+    alone = physpose.fit(str(clip), height=1.6)
+    with np.load(tmp_path / "out/clips/walk/result.npz") as saved:
+        np.testing.assert_array_equal(saved["q"], alone.q)
+        np.testing.assert_array_equal(saved["tau"], alone.tau)

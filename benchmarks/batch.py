@@ -1,5 +1,6 @@
 """Batches: what they cost over a plain loop, what a second worker brings, the driver's memory, and killed runs.
 
+    python benchmarks/batch.py                   all three, without Ray
     python benchmarks/batch.py speed [--clips CLIP...] [--copies 2] [--out benchmarks/results]
     python benchmarks/batch.py memory [--rows 10000]
     python benchmarks/batch.py kills [--ray] [--rounds 10] [--clips 40]
@@ -39,7 +40,7 @@ CORES = os.cpu_count()
 def main() -> None:
     """Run one of the three."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_subparsers(dest="what", required=True)
+    what = parser.add_subparsers(dest="what")
     for name, run in (("speed", speed), ("memory", memory), ("kills", kills), ("drive", drive)):
         what.add_parser(name).set_defaults(run=run)
     one = what.choices
@@ -55,8 +56,10 @@ def main() -> None:
     one["drive"].add_argument("address", nargs="?")
     for name in ("speed", "memory", "kills"):
         one[name].add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    options.run(options)
+    given = sys.argv[1:]
+    for arguments in [given] if given else [["speed"], ["memory"], ["kills"]]:
+        options = parser.parse_args(arguments)
+        options.run(options)
 
 
 # --- speed ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Batches: what they cost over a plain loop, what a second worker brings, the driver's memory, and killed runs.
 
     python benchmarks/batch.py                   all three, without Ray
-    python benchmarks/batch.py speed [--clips CLIP...] [--copies 2] [--out benchmarks/results]
+    python benchmarks/batch.py speed [--clips CLIP...] [--copies 2] [--turns 2] [--out benchmarks/results]
     python benchmarks/batch.py memory [--rows 10000]
     python benchmarks/batch.py kills [--ray] [--rounds 10] [--clips 40]
 
@@ -46,6 +46,7 @@ def main() -> None:
     one = what.choices
     one["speed"].add_argument("--clips", type=Path, nargs="+", default=default_clips())
     one["speed"].add_argument("--copies", type=int, default=2)
+    one["speed"].add_argument("--turns", type=int, default=2)
     one["memory"].add_argument("--rows", type=int, default=10_000)
     one["kills"].add_argument("--clips", type=int, default=40)
     one["kills"].add_argument("--rounds", type=int, default=10)
@@ -71,13 +72,13 @@ def default_clips() -> list[Path]:
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Wall and processor time of a loop, one worker, two workers; each in processes of its own, twice, in turns."""
+    """Wall and processor time of a loop, one worker, two workers; each in processes of its own, in turns."""
     if not options.clips:
         sys.exit("no clips: give --clips, or PHYSPOSE_DATA")
     runs: dict[str, list[tuple[float, float]]] = {"loop": [], "1 worker": [], "2 workers": []}
     with tempfile.TemporaryDirectory() as folder:
         manifest = copies(options.clips, options.copies, Path(folder))
-        for turn in range(2):
+        for turn in range(options.turns):
             for name in runs:
                 target = (manifest, Path(folder) / f"{name} {turn}", name)
                 runs[name].append(measured(speed_loop if name == "loop" else speed_batch, *target))
@@ -85,7 +86,7 @@ def speed(options: argparse.Namespace) -> None:
     best = {name: [min(x) for x in zip(*times, strict=True)] for name, times in runs.items()}
     figures = {
         "clips": len(options.clips) * options.copies,
-        "seconds (wall, processors), better of two": best,
+        "seconds (wall, processors), best turn": best,
         "overhead of a batch of one worker over the loop [%], processors": 100
         * (best["1 worker"][1] / best["loop"][1] - 1),
         "overhead of a batch of one worker over the loop [%], wall": 100 * (best["1 worker"][0] / best["loop"][0] - 1),

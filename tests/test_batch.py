@@ -18,6 +18,7 @@ from physpose.batch import ManifestError, local, run_batch
 from physpose.batch.progress import Lines, span
 from physpose.batch.study import Outcome, Study, Task
 from physpose.errors import InputError, MissingPackageError, UnknownNameError
+from physpose.result import FitResult
 
 CLIPS = {"a": "ok", "b": "ok", "empty": "empty", "bug": "bug", "kill": "kill", "c": "ok"}
 
@@ -98,6 +99,30 @@ def test_frames_are_one_data_set(tmp_path):
     summary = pd.read_parquet(tmp_path / "out/summary.parquet")
     assert list(summary["name"]) == ["a", "b"]
     assert summary["frames"].sum() == 12
+
+
+def test_only_what_is_the_clips_fault_is_not_tried_again(tmp_path):
+    """A full disk, a missing package: the next run may do better."""
+
+    class Unsaved(FitResult):
+        def save(self, out):
+            raise InputError("cannot write: No space left on device")
+
+    def without_a_package(source, **arguments):
+        raise MissingPackageError("av", "video", "reading a video")
+
+    def without_space(source, **arguments):
+        result = batch_stub.fit(source)
+        return Unsaved(**{name: getattr(result, name) for name in FitResult.__dataclass_fields__})
+
+    (row,) = read_manifest(write_clips(tmp_path, {"a": "ok"}), carry=["site"]).rows
+    task = task_of(row, frames=False)
+    with Study.opened(tmp_path / "out") as study:
+        for fit in (without_a_package, without_space):
+            study.note(work(task, study, fit))
+            assert study.failure("a")["kind"] == "error"
+            assert not study.fails(task)
+        assert list((tmp_path / "out/.staging").iterdir()) == list((tmp_path / "out/clips").iterdir()) == []
 
 
 def test_two_runs_on_one_folder_are_refused(tmp_path):

@@ -104,6 +104,11 @@ def test_defaults_fill_empty_cells(study):
     assert unknown.startswith("no column 'hight' to set")
 
 
+def test_a_carried_column_does_not_hide_one_of_the_summary(study):
+    (found,) = problems(study, "clip,status\na.mp4,x\n", carry=["status"])
+    assert found == "line 1: the summary has a column 'status' of its own; rename this one"
+
+
 def test_a_folder_is_a_manifest(study):
     (study / "notes.txt").write_text("no clip")
     assert [r.name for r in read_manifest(study).rows] == ["a", "b", "site-a"]

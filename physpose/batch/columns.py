@@ -1,4 +1,4 @@
-"""The columns of a manifest that ``physpose.fit`` understands: how a cell is read and what it may hold."""
+"""The columns of a manifest that ``physpose.fit`` understands, how a cell is read; and the columns of the summary."""
 
 from __future__ import annotations
 
@@ -140,6 +140,16 @@ COLUMNS: dict[str, Parse] = {
     "gravity": numbers(3, "GX GY GZ [m/s^2], z up,"),
     "check": one_of(*(c for c in CHECKS if c)),
 }
+
+# columns of the summary -> their types in Parquet; those of the person are what was found
+SUMMARY = {
+    "name": "string", "line": "int64", "clip": "string", "status": "string", "reason": "string",
+    "physpose": "string", "packages": "string", "host": "string", "seconds": "float64",
+    "skeleton": "string", "age [years]": "float64", "sex": "string", "height [m]": "float64", "mass [kg]": "float64",
+    "frames": "int64", "duration [s]": "float64", "converged": "bool", "iterations": "int64",
+    "plausible": "bool", "plausible frames": "int64", "failed measures": "string",
+    "assumptions": "string", "warnings": "string",
+}  # fmt: skip
 
 
 @lru_cache(maxsize=4096)

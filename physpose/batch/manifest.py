@@ -10,12 +10,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from physpose.batch.columns import COLUMNS, SUBJECT, check_subject, parse_cell
+from physpose.batch.columns import COLUMNS, SUBJECT, SUMMARY, check_subject, parse_cell
 from physpose.batch.table_files import Cells, Problem, read_cells
 from physpose.errors import InputError, PhysposeError
 from physpose.progress import SILENT, Progress, Stage
 
-NAME_LENGTH = 120  # of a clip's folder; file systems allow 255 bytes
+NAME_LENGTH = 120  # bytes, of a clip's folder; file systems allow 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,8 @@ def read_manifest(
     Raises:
         InputError: the file cannot be read at all. What is wrong within it is in ``Manifest.problems``.
     """
-    path, defaults = Path(path), dict(defaults or {})
+    source = str(path)
+    path, defaults = Path(path).resolve(), dict(defaults or {})  # workers elsewhere start from another folder
     table = read_cells(path)
     problems = [*table.problems, *_header_problems(table, carry, defaults)]
     reader = _Rows(path if path.is_dir() else path.parent, tuple(c for c in carry if c in table.header), defaults)
@@ -77,7 +78,7 @@ def read_manifest(
     problems = sorted([*problems, *reader.problems], key=lambda p: p.line or 0)
     if not rows and not problems:
         problems = [Problem(line=None, text="no clip in it")]
-    return Manifest(source=str(path), rows=tuple(rows), problems=tuple(problems), carried=reader.carry)
+    return Manifest(source=source, rows=tuple(rows), problems=tuple(problems), carried=reader.carry)
 
 
 def _header_problems(table: Cells, carry: Sequence[str], defaults: Mapping[str, str]) -> Iterator[Problem]:
@@ -97,6 +98,8 @@ def _header_problems(table: Cells, carry: Sequence[str], defaults: Mapping[str, 
         yield Problem(line=table.header_line, text=f"no column 'clip' (columns: {given})")
     for column in (c for c in carry if c not in table.header):
         yield Problem(line=table.header_line, text=f"no column {column!r} to carry through")
+    for column in (c for c in carry if c in SUMMARY and c not in ("name", "clip")):
+        yield Problem(line=table.header_line, text=f"the summary has a column {column!r} of its own; rename this one")
     for column in (c for c in defaults if c not in COLUMNS):
         yield Problem(line=None, text=f"no column {column!r} to set; there are {', '.join(COLUMNS)}")
 
@@ -161,8 +164,9 @@ def _name(given: Mapping[str, str]) -> str:
     if not clip:
         raise InputError("the cell 'clip' is empty")
     name = given.get("name", "")
-    if name and (re.search(r"[^\w.-]", name) or name[0] in ".-" or len(name) > NAME_LENGTH):
-        raise InputError(f"name {name!r}: letters, digits, '_', '.', '-' only, no more than {NAME_LENGTH}")
+    if name and (re.search(r"[^\w.-]", name) or name[0] in ".-" or len(name.encode()) > NAME_LENGTH):
+        raise InputError(f"name {name!r}: letters, digits, '_', '.', '-' only, no more than {NAME_LENGTH} bytes")
     parts = Path(clip).with_suffix("").parts
     own = parts if not (Path(clip).is_absolute() or ".." in parts) else parts[-1:]
-    return name or re.sub(r"[^\w.-]", "_", "-".join(own)).lstrip(".-")[-NAME_LENGTH:] or "clip"
+    made = re.sub(r"[^\w.-]", "_", "-".join(own)).lstrip(".-").encode()[-NAME_LENGTH:].decode(errors="ignore")
+    return name or made or "clip"

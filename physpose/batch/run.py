@@ -74,8 +74,8 @@ def run_batch(
     if book.problems:
         raise ManifestError(book)
     engine = _engine(workers, ray, tables)
-    watcher = watcher or Silent()
-    with Study.opened(Path(out)) as study:
+    watcher, out = watcher or Silent(), Path(out).resolve()  # workers elsewhere start from another folder
+    with Study.opened(out) as study:
         todo = [row for row, task in _tasks(book.rows, tables) if not _known(study, task, retry_failed)]
         watcher.start(len(todo), len(book.rows) - len(todo))
         try:
@@ -88,7 +88,7 @@ def run_batch(
             write_summary(study, _tasks(book.rows, tables), book.carried, tables == "parquet")
         done = sum(study.is_done(task) for _, task in _tasks(book.rows, tables))
         fitted = sum(study.is_done(task) for _, task in _tasks(todo, tables))
-    return BatchResult(out=Path(out), done=done, failed=len(book.rows) - done, fitted=fitted)
+    return BatchResult(out=out, done=done, failed=len(book.rows) - done, fitted=fitted)
 
 
 def _tasks(rows: Sequence[Row], tables: str) -> Iterator[tuple[Row, Task]]:

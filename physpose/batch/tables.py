@@ -11,25 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from physpose.batch.columns import SUMMARY
 from physpose.batch.manifest import Row
 from physpose.batch.study import Study, Task
 from physpose.batch.work import import_pyarrow
 
 CHUNK = 1000  # rows at a time
-# name of a column -> its type in Parquet
-COLUMNS = {
-    "name": "string", "line": "int64", "clip": "string", "status": "string", "reason": "string",
-    "physpose": "string", "packages": "string", "host": "string", "seconds": "float64",
-    "skeleton": "string", "age [years]": "float64", "sex": "string", "height [m]": "float64", "mass [kg]": "float64",
-    "frames": "int64", "duration [s]": "float64", "converged": "bool", "iterations": "int64",
-    "plausible": "bool", "plausible frames": "int64", "failed measures": "string",
-    "assumptions": "string", "warnings": "string",
-}  # fmt: skip
 
 
 def write_summary(study: Study, rows: Iterable[tuple[Row, Task]], carried: tuple[str, ...], parquet: bool) -> None:
     """Write summary.csv and, where asked for, summary.parquet; each replaces an older one when it is complete."""
-    columns = {**COLUMNS, **{c: "string" for c in carried if c not in COLUMNS}}
+    columns = {**SUMMARY, **dict.fromkeys(carried, "string")}
     table = (_row(study, row, task) for row, task in rows)
     with _csv(study.path / "summary.csv", list(columns)) as to_csv, _parquet(study, columns, parquet) as to_parquet:
         while chunk := list(itertools.islice(table, CHUNK)):

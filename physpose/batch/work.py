@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from physpose.batch.study import FRAMES, RECORD, TIMING, Outcome, Study, Task
+from physpose.download import DownloadError
 from physpose.errors import MissingPackageError, PhysposeError
 from physpose.result import FitResult
 from physpose.summary import summarize
@@ -27,16 +28,30 @@ Fit = Callable[..., FitResult]
 def work(task: Task, study: Study, fit: Fit) -> Outcome:
     """Fit one clip and save it; an error becomes an ``Outcome``, so that other clips go on."""
     start = time.perf_counter()
+    failure, kind, trace = None, "", ""
     try:
         if not study.is_done(task):  # it is, where a worker was killed before it could say so
-            result = fit(str(task.clip), **task.arguments)
-            _save(result, task, study)
+            _save(_fitted(task, fit), task, study)
+    except _OfInput as error:
+        failure, kind = _one_line(error), "input"
     except PhysposeError as error:
-        return Outcome(task=task, failure=_one_line(error), kind="input", seconds=time.perf_counter() - start)
+        failure, kind = _one_line(error), "error"
     except Exception as error:  # of any kind: it is told in the table, the others go on
-        failure, trace = f"{type(error).__name__}: {_one_line(error)}", traceback.format_exc()
-        return Outcome(task=task, failure=failure, kind="error", trace=trace, seconds=time.perf_counter() - start)
-    return Outcome(task=task, seconds=time.perf_counter() - start)
+        failure, kind, trace = f"{type(error).__name__}: {_one_line(error)}", "error", traceback.format_exc()
+    return Outcome(task=task, failure=failure, kind=kind, trace=trace, seconds=time.perf_counter() - start)
+
+
+class _OfInput(Exception):
+    """What the clip or its row is to blame for, and another try would not change."""
+
+
+def _fitted(task: Task, fit: Fit) -> FitResult:
+    try:
+        return fit(str(task.clip), **task.arguments)
+    except (MissingPackageError, DownloadError):
+        raise
+    except PhysposeError as error:
+        raise _OfInput(_one_line(error)) from error
 
 
 def _save(result: FitResult, task: Task, study: Study) -> None:

@@ -14,9 +14,10 @@ from batch_cases import contents, run, table, work_here, write_clips
 
 import physpose
 from physpose import cli
-from physpose.batch import ManifestError, local, run_batch
+from physpose.batch import ManifestError, local, read_manifest, run_batch
 from physpose.batch.progress import Lines, span
-from physpose.batch.study import Outcome, Study, Task
+from physpose.batch.study import Outcome, Study, Task, task_of
+from physpose.batch.work import work
 from physpose.errors import InputError, MissingPackageError, UnknownNameError
 from physpose.result import FitResult
 

@@ -86,8 +86,11 @@ def length_caveat(time: Array) -> tuple[str, ...]:
 
 
 def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
-    """A warning if the hips stay as low over the feet as on a chair: seats are not modelled."""
+    """A warning if the hips stay as low over the feet as on a chair, and no seat was found under them."""
     if len(motion.time) < 2:
+        return ()
+    seat = {p.name for p in skeleton.seat_points}
+    if any(motion.contacts.active[:, i].any() for i, name in enumerate(motion.contacts.points) if name in seat):
         return ()
     feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
     height = motion.positions[:, 0, 2] - motion.positions[:, feet, 2].min(axis=1)
@@ -96,6 +99,6 @@ def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
     if seconds < SEAT_TIME:
         return ()
     return (
-        f"for {seconds:.1f} s the hips are as low as on a chair: a seat is not modelled, so if the person sits, the "
-        "forces at the feet and the torques of the legs are too large there",
+        f"for {seconds:.1f} s the hips are as low as on a chair, but the weight seems to act over the feet: if the "
+        "person sits, the forces at the feet and the torques of the legs are too large there",
     )

@@ -153,7 +153,7 @@ class KinematicChain(nn.Module):
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
         # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
-        linear = self._v_linear[:, None]
+        linear = self.linear_columns[:, None]
         turn = torch.where(linear, 0.0, frames.axes)
         shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
         if self.expansion is not None and frames.expanded is not None:
@@ -161,6 +161,14 @@ class KinematicChain(nn.Module):
             turn, shift = gain * turn, gain * shift
         columns = skew(located) @ -turn.mT[..., None, :, :] + shift.mT[..., None, :, :]
         columns = columns * self.supports[points.body][:, None]
+        return columns if self.expansion is None else columns @ self.expansion.gather
+
+    def turning_jacobian(self, frames: Frames) -> Tensor:
+        """d(angular velocity of every body)/d(v) (*b, n_bodies, 3, nv), world axes."""
+        turn = torch.where(self.linear_columns[:, None], 0.0, frames.axes)
+        if self.expansion is not None and frames.expanded is not None:
+            turn = frames.expanded.gain[..., None] * turn
+        columns = turn.mT[..., None, :, :] * self.supports[:, None]
         return columns if self.expansion is None else columns @ self.expansion.gather
 
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
@@ -287,7 +295,8 @@ class KinematicChain(nn.Module):
         return [j.q + k for j in self._manifold if j.kind == "chain" for k in range(j.nq)]
 
     @property
-    def _v_linear(self) -> Tensor:
+    def linear_columns(self) -> Tensor:
+        """(nv,) bool of the joints' own coordinates: which ones are translations."""
         flags = [f for j in self._joints for f in j.linear]
         return torch.tensor(flags, device=self.axis.device)
 

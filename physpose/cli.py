@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from physpose import __version__
 from physpose.errors import InputError, PhysposeError
+from physpose.estimation.settings import PHYSICS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,6 +83,7 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument(
         "--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up"
     )
+    fit.add_argument("--physics", choices=PHYSICS, help="how far the laws of motion shape it (default: full)")
     fit.add_argument("--check", choices=["mujoco"], help="also roll the motion out: what help does it need to stand?")
     _add_output(fit)
     fit.set_defaults(run=_fit)
@@ -206,7 +208,7 @@ def _fit(args: argparse.Namespace) -> None:
     out = args.out or Path(f"{Path(args.source).resolve().stem}_physpose")
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
-    asked |= {"image_size": args.image_size and tuple(args.image_size), "check": args.check}
+    asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
     _fit_and_report(args.source, out, as_json=args.json, **asked)
 
 

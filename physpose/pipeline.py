@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from physpose import dynamics
-from physpose.caveats import STANDARD_GRAVITY, checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
-from physpose.chain import KinematicChain
+from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
 from physpose.errors import InputError, UnknownNameError
-from physpose.estimation.contact import with_needed_support
-from physpose.estimation.derivatives import derivatives
-from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
+from physpose.estimation.dynamics import motion_with_dynamics
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
-from physpose.plausibility.recording import located
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.sources import Observations, observe
-from physpose.types import Array, Assumption, Camera, Contacts, Energy, FitStatus, Motion
+from physpose.types import Array, Assumption, Camera, FitStatus, Motion
 
 CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
-CONTACT_THRESHOLD = 0.5  # of the belief
-SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
 def fit(
@@ -52,6 +44,7 @@ def fit(
     fps: float | None = None,
     image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] = EARTH,
+    physics: str | None = None,
     settings: EstimationSettings | None = None,
     check: str | None = None,
     progress: Progress | None = None,
@@ -71,6 +64,8 @@ def fit(
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up.
+        physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
+            balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -80,6 +75,8 @@ def fit(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
+    numbers = settings or EstimationSettings()
+    numbers = replace(numbers, physics=physics) if physics else numbers
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
@@ -95,9 +92,9 @@ def fit(
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
         magnitude = float(np.linalg.norm(g))
-        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
+        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, numbers, _fraction(stage), magnitude)
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.contact
+        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
         motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
     return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds, check)
 
@@ -118,86 +115,6 @@ def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumpti
     return prior, Assumption(what="focal length prior", value=f"{focal:.0f} px +- {100 * sigma:.0f} %", source=source)
 
 
-def motion_with_dynamics(
-    skeleton: Skeleton,
-    time: Array,
-    q: Array,
-    belief: Array,
-    gravity: Array,
-    *,
-    rates: tuple[Array, Array] | None = None,
-    floor: float = 0.0,
-    external: Mapping[str, Array] | None = None,
-) -> Motion:
-    """Velocities, contact forces, torques, momentum and energy of q (T, nq).
-
-    Args:
-        skeleton: whose motion.
-        time: (T,) [s].
-        q: (T, nq).
-        belief: (T, C) in 0..1 that a contact point touches the floor.
-        gravity: (3,) [m/s^2], world.
-        rates: v and a (T, nv) of q where they are known; None: differentiated from q.
-        floor: height [m]; -inf: none.
-        external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
-    """
-    chain = KinematicChain(skeleton)
-    v, a = rates or derivatives(chain, time, q)
-    Q, V, A, g = (torch.as_tensor(np.asarray(x, float)) for x in (q, v, a, gravity))
-    frames = chain.fk(Q)
-    positions, rotations = frames.p.numpy(), frames.R.numpy()
-    wrenches = dict(external or {})
-    root = _inverse_dynamics(chain, Q, V, A, g, wrenches)[:, :6]
-    contacts = _contacts(skeleton, belief, root, positions, rotations, gravity, floor)
-    for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
-        wrenches[name] = wrenches.get(name, 0.0) + wrench
-    tau = _inverse_dynamics(chain, Q, V, A, g, wrenches)
-    kinetic, potential = dynamics.energy(chain, Q, V, gravity=g)
-    return Motion(
-        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations,
-        com=dynamics.center_of_mass(chain, Q).numpy(), contacts=contacts,
-        momentum=dynamics.centroidal_momentum(chain, Q, V).numpy(),
-        energy=Energy(kinetic=kinetic.numpy(), potential=potential.numpy()), power=tau * v,
-    )  # fmt: skip
-
-
-def _inverse_dynamics(
-    chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, gravity: Tensor, wrenches: Mapping[str, Array]
-) -> Array:
-    external = {name: torch.as_tensor(np.asarray(w, float)) for name, w in wrenches.items()}
-    return dynamics.rnea(chain, q, v, a, gravity=gravity, external=external).numpy()
-
-
-def _contacts(
-    skeleton: Skeleton, belief: Array, root: Array, positions: Array, rotations: Array, gravity: Array, floor: float
-) -> Contacts:
-    """Contacts that explain the wrench ``root`` (T, 6) that the motion needs, in the pelvis frame."""
-    points, names = located(skeleton, positions, rotations), tuple(p.name for p in skeleton.contact_points)
-    if not names or skeleton.bodies[0].joint.kind != "free":
-        why = "the world carries the body" if names else "the body has no contact points"
-        nowhere = np.zeros((len(positions), 0, 3))
-        return Contacts(points=(), active=nowhere[..., 0] > 0, force=nowhere, method=f"none: {why}")
-    force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
-    wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
-    weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
-    active = belief > CONTACT_THRESHOLD
-    active = with_needed_support(active, points[..., 2] - floor, force[:, 2] / weight, SUPPORT_HEIGHT)
-    stature = skeleton.subject.height if skeleton.subject else 1.7
-    split = split_root_wrench(wrench, points, active, weight, stature)
-    return Contacts(points=names, active=active, force=split, method=METHOD.format(mu=FRICTION))
-
-
-def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rotations: Array) -> dict[str, Array]:
-    """Contact forces as wrenches (T, 6) on their bodies: force and moment about the body's origin, world axes."""
-    points = located(skeleton, positions, rotations)
-    wrenches: dict[str, Array] = {}
-    for c, point in enumerate(skeleton.contact_points if contacts.points else ()):
-        arm = points[:, c] - positions[:, skeleton.body_index(point.body)]
-        wrench = np.concatenate([contacts.force[:, c], np.cross(arm, contacts.force[:, c])], 1)
-        wrenches[point.body] = wrenches.get(point.body, 0.0) + wrench
-    return wrenches
-
-
 def _result(
     motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton,
     camera: tuple[CameraPrior, Assumption], gravity: Array, seconds: dict[str, float], check: str | None,
@@ -213,7 +130,9 @@ def _result(
         residual,
     )
     warnings = (*body.warnings, *seen.warnings, *length_caveat(motion.time), *focal_caveat(trajectory.camera, prior))
-    warnings += (*residual_warning, *seat_caveat(motion, trajectory.skeleton))
+    warnings += residual_warning
+    if gravity.any():
+        warnings += seat_caveat(motion, trajectory.skeleton)
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(
@@ -225,6 +144,7 @@ def _result(
         assumptions=assumptions,
         warnings=warnings,
         gravity=gravity,
+        sigma=trajectory.sigma,
         check=check,
         status=FitStatus(
             converged=trajectory.converged, iterations=trajectory.iterations, cost=trajectory.cost, seconds=seconds,

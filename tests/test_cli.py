@@ -107,13 +107,14 @@ def test_version():
 
 def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
     words = "--skeleton child --age 8 --sex f --height 1.28 --mass 26 --person 1 --detector rtmlib --fps 50 "
-    words += "--keypoint-set openpose_body25 --camera 1450 --image-size 320 480 --gravity 0 0 -1.62 --check mujoco"
+    words += "--keypoint-set openpose_body25 --camera 1450 --image-size 320 480 --gravity 0 0 -1.62 "
+    words += "--physics soft --check mujoco"
     assert cli.main(["fit", "kp.json", *shlex.split(words), "--out", str(tmp_path / "out")]) == 0
     del fitted["progress"]
     assert fitted == {
         "source": "kp.json", "skeleton": "child", "age": 8.0, "sex": "f", "height": 1.28, "mass": 26.0, "person": 1,
         "detector": "rtmlib", "fps": 50.0, "keypoint_set": "openpose_body25", "camera": 1450.0,
-        "image_size": (320, 480), "gravity": (0.0, 0.0, -1.62), "check": "mujoco",
+        "image_size": (320, 480), "gravity": (0.0, 0.0, -1.62), "physics": "soft", "check": "mujoco",
     }  # fmt: skip
 
 

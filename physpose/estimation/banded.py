@@ -49,6 +49,19 @@ class BorderedSystem:
         self.S += torch.einsum("tma,tmb->ab", Js, Js)
         self.gs += torch.einsum("tma,tm->a", Js, r)
 
+    def add_neighbours(self, r: Tensor, J: list[Tensor], Js: Tensor | None = None) -> None:
+        """Residuals r (T-k, m) whose Jacobian on frame t + i is J[i] (T-k, m, n), i = 0 .. k."""
+        rows = self.T - len(J) + 1
+        for i, Ji in enumerate(J):
+            self.g[i : i + rows] += (Ji.mT @ r[..., None])[..., 0]
+            for j in range(i + 1):
+                self.H[i - j, j : j + rows] += Ji.mT @ J[j]
+            if Js is not None:
+                self.B[i : i + rows] += Ji.mT @ Js
+        if Js is not None:
+            self.S += torch.einsum("tma,tmb->ab", Js, Js)
+            self.gs += torch.einsum("tma,tm->a", Js, r)
+
     def add_stencil(self, r: Tensor, C: list[Tensor], columns: slice) -> None:
         """Residuals r (T-k, m) whose Jacobian on frame t + i is C[i] (T-k, m, m) on the unknowns ``columns``."""
         rows = self.T - len(C) + 1

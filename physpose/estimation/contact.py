@@ -27,6 +27,31 @@ def contact_belief(p: Tensor, time: Tensor, max_speed: float, max_height: float)
     return slow * low
 
 
+def outside_feet(wrench: Tensor, arms: Tensor, belief: Tensor, reach: float) -> Tensor:
+    """Belief 0..1 (T,) that the body's weight acts farther than ``reach`` [m] from all points in contact.
+
+    Args:
+        wrench: (T, 6) that the motion needs: force and moment about the centre of mass, world axes, z up.
+        arms: (T, C, 3) [m] from the centre of mass to points that may stand on the floor.
+        belief: (T, C) that they do.
+    """
+    force, moment = wrench[:, :3], wrench[:, 3:]
+    height = (belief * arms[..., 2]).sum(1) / belief.sum(1).clamp(min=1e-9)  # of the floor, below the centre of mass
+    carried = force[:, 2].clamp(min=1e-3 * float(force[:, 2].abs().max()) + 1e-9)
+    # zero-moment point: moment = r x force without horizontal moments
+    r = torch.stack([height * force[:, 0] - moment[:, 1], moment[:, 0] + height * force[:, 1]], -1) / carried[:, None]
+    distance = (r[:, None] - arms[..., :2]).norm(dim=-1) + 1e3 * (belief < 0.5)
+    nearest = distance.min(1).values
+    on_feet = belief.max(1).values > 0.5
+    return torch.where(on_feet, torch.sigmoid((nearest - reach) / (reach / 5)), 0.0)
+
+
+def smoothed(belief: Tensor, time: Tensor, seconds: float) -> Tensor:
+    """The mean of a belief (T,) over ``seconds`` around each frame."""
+    near = ((time[:, None] - time[None]).abs() <= seconds / 2).to(belief)
+    return near @ belief / near.sum(1)
+
+
 def with_needed_support(
     active: NDArray[np.bool_], height: Array, vertical_force: Array, max_height: float
 ) -> NDArray[np.bool_]:

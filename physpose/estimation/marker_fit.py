@@ -39,7 +39,7 @@ class MarkerFit:
     spots: tuple[Spot, ...]  # the markers at the places found
     distance: Array  # (T, M) [m] from marker to its place; NaN where not seen
     used: NDArray[np.bool_]  # (T, M) seen and believed
-    contact: Array  # (T, C) belief 0..1
+    bearing: Array  # (T, C) belief 0..1 that a support point bears a force
     notes: tuple[str, ...]  # what was put right, for the user
     converged: bool
     iterations: int
@@ -260,16 +260,16 @@ def _motion(
     """The smooth motion, window by window, from poses frame by frame."""
     s, still = problem.settings, torch.zeros(0, dtype=torch.bool)
     windows = list(overlapping_windows(time, s.window, s.overlap))
-    stitched = Stitched(len(time), problem.chain.nq, len(problem.skeleton.contact_points))
+    stitched = Stitched(len(time), problem.chain.nq, len(problem.skeleton.support_points))
     solutions = []
     for i, window in enumerate(windows):
         t, part = torch.as_tensor(time[window]), replace(state, q=state.q[window])
         terms = problem.motion_terms(torch.as_tensor(target[window]), t, part.q)
         solution = problem.solve(terms, part, still, MOTION_ITERATIONS)
         solutions.append(solution)
-        stitched.add(window, solution.state.q, problem.contacts_of(solution.state, time[window]))
+        stitched.add(window, solution.state.q, problem.bearing_of(solution.state, time[window]))
         report((i + 1) / len(windows))
-    q, _ = stitched.bridged(torch.as_tensor(time))
+    q, _, _ = stitched.bridged(torch.as_tensor(time))
     names = solutions[0].term_costs
     total = replace(
         solutions[0],
@@ -292,7 +292,7 @@ def _result(
         spots=problem.spots,
         distance=distance,
         used=np.asarray(np.isfinite(target).all(-1)),
-        contact=problem.contacts_of(state, time).numpy(),
+        bearing=problem.bearing_of(state, time).numpy(),
         notes=notes,
         converged=solution.converged,
         iterations=solution.iterations,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
-from physpose.estimation.contact import contact_belief
+from physpose.estimation.contact import contact_belief, outside_feet, smoothed
+from physpose.estimation.forces import believed_sigma, contact_forces
 from physpose.estimation.posture_prior import UP, PosturePrior
+from physpose.estimation.segments import Segments, centres, segments
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import S, Solution, solve
 from physpose.estimation.state import Kinematics, State
 from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limits, Posture, Smoothness, Term
+from physpose.estimation.wrench import ForcePrior, RootWrench, needed_wrench, whitening
 from physpose.skeleton.model import Point, Skeleton
 from physpose.types import Array
 
-HEAVY = 0.02  # segments with a larger part of the mass make up the centre of mass in the balance term
 EARTH_GRAVITY = 9.81  # [m/s^2]
 
 
@@ -35,13 +38,13 @@ class MotionProblem:
         """``observed``: body points that the observations look at, the first of ``points``."""
         self.chain, self.skeleton = chain, chain.skeleton
         self.settings, self.gravity = settings or EstimationSettings(), gravity
-        heavy = [b for b in self.skeleton.bodies if b.mass > HEAVY * self.skeleton.mass]
-        self.mass_share = torch.tensor([b.mass for b in heavy], dtype=torch.float64) / sum(b.mass for b in heavy)
-        centres = tuple(Point(name=b.name, body=b.name, offset=b.com) for b in heavy)
-        self.points: Points = chain.points(observed + self.skeleton.contact_points + centres)
+        support, masses = self.skeleton.support_points, centres(chain)
+        self.points: Points = chain.points(observed + support + masses)
         self.observed_index = slice(0, len(observed))
         self.contact_index = slice(len(observed), len(observed) + len(self.skeleton.contact_points))
-        self.com_index = slice(self.contact_index.stop, self.contact_index.stop + len(heavy))
+        self.support_index = slice(len(observed), len(observed) + len(support))
+        self.segments = segments(chain, self.support_index.stop)
+        self.body = _BodyPoints(chain.points(support + masses), segments(chain, len(support)), len(support))
         self.prior = _posture_prior(self.skeleton, self.settings)
         neutral = torch.as_tensor(self.skeleton.neutral[7:])
         self.posture = neutral if self.prior is None else resting_posture(self.skeleton)
@@ -66,19 +69,23 @@ class MotionProblem:
             Smoothness(time, self.spread_of_coordinates(s.acceleration_sigma), 2, "acceleration"),
         ]
 
-    def floor_terms(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> list[Term[State]]:
-        """The floor under points in contact, contact (T, C) being the belief, and balance over them."""
-        if self.gravity == 0:  # without weight there is no floor to stand on
-            return []
+    def floor_terms(self, state: State, time: Tensor, support: Support, rate: Tensor) -> list[Term[State]]:
+        """The floor under points in contact, and the forces, or without them balance over the feet."""
+        found: list[Term[State]] = []
         s = self.settings
-        floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
-        floor = Floor(self.contact_index, contact, time, floor_rate, s.sigma_floor, s.sigma_slip)
-        return [floor, self._balance(state, time, contact, rate)]
+        if self.gravity > 0 and s.physics != "none":  # without weight there is no floor to stand on
+            floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
+            found.append(Floor(self.contact_index, support.contact, time, floor_rate, s.sigma_floor, s.sigma_slip))
+            if support.forces is None:
+                found.append(self._balance(state, time, support.contact, rate))
+        if support.forces is not None:
+            found.append(self._root_wrench(state, time, support.forces, rate))
+        return found
 
     def _balance(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> Balance:
         s = self.settings
         points = Kinematics(self.chain, state, self.points).points
-        com = torch.einsum("s,tsk->tk", self.mass_share, points[:, self.com_index])
+        com = self.segments.com(points)
         total = contact.sum(1, keepdim=True)
         support = contact / total.clamp(min=1e-9)
         feet = torch.einsum("tc,tck->tk", support, points[:, self.contact_index])
@@ -91,9 +98,20 @@ class MotionProblem:
             acceleration = torch.gradient(velocity, spacing=(time,), dim=0)[0]
             shift = -(com[:, 2:] - feet[:, 2:]) / self.gravity * acceleration
         time_weight = (rate / s.balance_correlation_time).clamp(max=1.0) * carried
-        return Balance(
-            self.com_index, self.mass_share, self.contact_index, support, shift, time_weight, s.balance_sigma
-        )
+        return Balance(self.segments, self.contact_index, support, shift, time_weight, s.balance_sigma)
+
+    def _root_wrench(self, state: State, time: Tensor, forces: ForcePrior, rate: Tensor) -> RootWrench:
+        s = self.settings
+        points = Kinematics(self.chain, state, self.points).points
+        arms = points[:, self.support_index] - self.segments.com(points)[:, None]
+        weight, stature = self.scales
+        sigma = (s.wrench_sigma[0] * weight, s.wrench_sigma[1] * weight * stature)
+        return RootWrench(
+            segments=self.segments, support_index=torch.arange(len(points[0]))[self.support_index], time=time,
+            gravity=self.gravity_vector, axis_scales=self.chain.axis_scales(state.log_scales), forces=forces.mean,
+            whiten=whitening(arms, forces.sigma, sigma),
+            time_weight=(rate / s.wrench_correlation_time).clamp(max=1.0), robust_scale=s.wrench_robust,
+        )  # fmt: skip
 
     def spread_of_coordinates(self, s: Mapping[str, float]) -> Tensor:
         """One value for each velocity coordinate (nv,) from values by the start of its name."""
@@ -127,18 +145,100 @@ class MotionProblem:
             on_iteration=on_iteration,
         )  # fmt: skip
 
-    def no_contact(self, n_frames: int) -> Tensor:
-        """Belief zero everywhere (T, C)."""
-        return torch.zeros(n_frames, len(self.skeleton.contact_points), dtype=torch.float64)
+    # --- contacts and forces ----------------------------------------------------------------------------------------
+
+    @property
+    def gravity_vector(self) -> Tensor:
+        """(3,) [m/s^2], world."""
+        return torch.tensor([0.0, 0.0, -self.gravity], dtype=torch.float64)
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Body weight [N], on earth where nothing weighs anything, and stature [m]: of forces and moments."""
+        stature = self.skeleton.subject.height if self.skeleton.subject else 1.7
+        return self.skeleton.mass * (self.gravity or EARTH_GRAVITY), stature
+
+    def no_support(self, n_frames: int) -> Support:
+        """Nothing touches anything, and no force is asked for."""
+        return Support(torch.zeros(n_frames, len(self.skeleton.contact_points), dtype=torch.float64), None)
+
+    def support_of(self, state: State, time: Array, max_height: float | None = None, *, forces: bool = True) -> Support:
+        """What bears the body in a state: contacts, and in full physics the forces that its motion needs there."""
+        contact = self.contacts_of(state, time, max_height)
+        if not forces or self.settings.physics != "full" or len(time) < 3:
+            return Support(contact, None)
+        return Support(contact, self.forces_of(state, time))
 
     def contacts_of(self, state: State, time: Array, max_height: float | None = None) -> Tensor:
-        """Belief in contact (T, C) for a state."""
+        """Belief (T, C) that contact points rest on the floor in a state."""
+        s = self.settings
+        return self._low_and_slow(state, time, s.contact_speed, s.contact_height if max_height is None else max_height)
+
+    def bearing_of(self, state: State, time: Array) -> Tensor:
+        """Belief (T, C) that support points bear a force in a state: near the floor, or on a seat."""
+        s, n_seat = self.settings, len(self.skeleton.seat_points)
+        floor = self._low_and_slow(state, time, s.bearing_speed, s.bearing_height)
+        if not n_seat:
+            return floor
+        seat = self._seat_belief(state, torch.as_tensor(time), floor)
+        return torch.cat([floor, seat[:, None].expand(-1, n_seat)], 1)
+
+    def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
+        n = len(self.skeleton.contact_points)
         if self.gravity == 0:
-            return state.q.new_zeros(len(state.q), len(self.skeleton.contact_points))
-        max_height = self.settings.contact_height if max_height is None else max_height
-        contacts, body = self.chain.points(self.skeleton.contact_points), State(state.q, state.log_scales)
-        points = Kinematics(self.chain, body, contacts).points
-        return contact_belief(points, torch.as_tensor(time), self.settings.contact_speed, max_height)
+            return state.q.new_zeros(len(state.q), n)
+        points = self.body.kinematics(self.chain, state).points[:, :n]
+        return contact_belief(points, torch.as_tensor(time), max_speed, max_height)
+
+    def _seat_belief(self, state: State, time: Tensor, floor: Tensor) -> Tensor:
+        """Belief (T,) that a seat bears part of the weight: the hips are low, and the weight acts behind the feet."""
+        s, n = self.settings, floor.shape[1]
+        if self.gravity == 0 or n == 0:
+            return state.q.new_zeros(len(state.q))
+        wrench, arms, kin = self.body.wrench(self.chain, state, time, self.gravity_vector)
+        feet = kin.points[:, :n, 2].min(1).values
+        low = torch.sigmoid((s.seat_height - (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])) / 0.03)
+        return smoothed(
+            low * outside_feet(wrench, arms[:, :n], floor, s.seat_reach * self.scales[1]), time, s.seat_time
+        )
+
+    def forces_of(self, state: State, time: Array) -> ForcePrior:
+        """The most probable forces in a state, and how far they may be off."""
+        s, (weight, stature) = self.settings, self.scales
+        t = torch.as_tensor(time)
+        wrench, arms, _ = self.body.wrench(self.chain, state, t, self.gravity_vector)
+        belief = self.bearing_of(state, time)
+        found = contact_forces(t, wrench, arms, belief, weight=weight, stature=stature)
+        return ForcePrior(found.force, weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma))
+
+
+@dataclass(frozen=True)
+class Support:
+    """What bears the body, as it was found for a state."""
+
+    contact: Tensor  # (T, C) belief that contact points rest on the floor
+    forces: ForcePrior | None  # at the support points; None: they are not asked for
+
+
+@dataclass(frozen=True)
+class _BodyPoints:
+    """The support points and centres of mass, without what is observed."""
+
+    points: Points
+    segments: Segments
+    n_support: int
+
+    def kinematics(self, chain: KinematicChain, state: State) -> Kinematics:
+        return Kinematics(chain, State(state.q, state.log_scales), self.points)
+
+    def wrench(
+        self, chain: KinematicChain, state: State, time: Tensor, gravity: Tensor
+    ) -> tuple[Tensor, Tensor, Kinematics]:
+        """Needed wrench (T, 6) about the centre of mass, arms (T, C, 3) of the support points from there."""
+        kin = self.kinematics(chain, state)
+        A = self.segments.momentum_matrix(kin, chain.axis_scales(state.log_scales))
+        wrench = needed_wrench(self.segments, state, kin, A, time, gravity)
+        return wrench, kin.points[:, : self.n_support] - self.segments.com(kin.points)[:, None], kin
 
 
 def _posture_prior(skeleton: Skeleton, settings: EstimationSettings) -> PosturePrior | None:

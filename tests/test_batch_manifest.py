@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from physpose import cli
 from physpose.batch.columns import COLUMNS
 from physpose.batch.manifest import read_manifest
 from physpose.errors import InputError
+from physpose.pipeline import fit
 
 
 @pytest.fixture
@@ -42,6 +44,11 @@ def test_rows_hold_what_fit_takes(study):
     }  # fmt: skip
     assert (row.line, row.name, row.clip, row.carried) == (2, "a", study / "a.mp4", {"arm": "left"})
     assert set(row.arguments) <= set(COLUMNS)
+
+
+def test_the_columns_are_fits_arguments():
+    not_in_a_table = {"source", "settings", "progress"}
+    assert set(COLUMNS) == set(inspect.signature(fit).parameters) - not_in_a_table
 
 
 def test_paths_start_at_the_manifest_and_make_the_name(study, monkeypatch):

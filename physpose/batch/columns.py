@@ -10,6 +10,7 @@ from typing import Any
 
 from physpose.detectors import DETECTORS
 from physpose.errors import InputError, PhysposeError, SubjectError
+from physpose.estimation.settings import PHYSICS
 from physpose.pipeline import CHECKS
 from physpose.skeleton.files import SHIPPED, read_skeleton_file
 from physpose.skeleton.keypoint_sets import keypoint_names
@@ -138,6 +139,7 @@ COLUMNS: dict[str, Parse] = {
     "fps": positive,  # [1/s]
     "image_size": image_size,
     "gravity": numbers(3, "GX GY GZ [m/s^2], z up,"),
+    "physics": one_of(*PHYSICS),
     "check": one_of(*(c for c in CHECKS if c)),
 }
 

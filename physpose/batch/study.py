@@ -92,9 +92,11 @@ class Study:
         return _read_json(self.path / "clips" / name / TIMING) or {}
 
     def is_done(self, task: Task) -> bool:
-        """Is there a result of the same clip, arguments and version?"""
+        """Is there a result of the same clip, arguments and version, with the tables that are asked for?"""
         record = self.record(task.name)
-        return record is not None and record["digest"] == task.digest
+        if record is None or record["digest"] != task.digest:
+            return False
+        return not task.frames or any((self.path / "frames").glob(f"skeleton=*/clip={task.name}/{FRAMES}"))
 
     def fails(self, task: Task) -> bool:
         """Is the task known to fail for a reason that another try does not change?"""
@@ -150,7 +152,7 @@ class Study:
 def task_of(row: Row, frames: bool) -> Task:
     """A row as a task; what its result depends on goes into the digest."""
     arguments = {k: _stamp(v) if isinstance(v, Path) else v for k, v in row.arguments.items()}
-    what = [physpose.__version__, _stamp(row.clip), arguments, frames]
+    what = [physpose.__version__, _stamp(row.clip), arguments]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return Task(name=row.name, clip=row.clip, arguments=row.arguments, digest=digest, frames=frames)
 

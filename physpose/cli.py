@@ -29,6 +29,7 @@ GRAVITY = (0.0, 0.0, -9.81)  # [m/s^2], world
 EPILOG = """examples:
   physpose demo
   physpose fit clip.mp4 --height 1.75 --mass 70
+  physpose fit cam1.mp4 cam2.mp4 cam3.mp4 --camera Calib.toml --height 1.72
   physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
   physpose batch study.csv --out study --dry-run
   physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
@@ -71,10 +72,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_fit(commands: Any) -> None:
     fit = commands.add_parser("fit", help="fit a physical skeleton to a video or to keypoints")
-    fit.add_argument("source", metavar="SOURCE", help="a video, a keypoint file, or a folder of keypoint files")
+    fit.add_argument(
+        "source", metavar="SOURCE", nargs="+",
+        help="a video, a keypoint file, or a folder of keypoint files; one for each of several cameras",
+    )  # fmt: skip
     fit.add_argument("--skeleton", default="adult", help="name or file of a skeleton (default: %(default)s)")
     _add_subject(fit)
-    fit.add_argument("--camera", metavar="FOCAL|FILE", help="focal length [px], or a camera file, if known")
+    fit.add_argument("--camera", metavar="FOCAL|FILE", help="focal length [px], or a calibration .toml, if known")
     fit.add_argument("--person", type=int, metavar="INDEX", help="which person (default: seen longest and largest)")
     fit.add_argument("--detector", default="mediapipe", help="finds keypoints in a video (default: %(default)s)")
     fit.add_argument("--keypoint-set", metavar="NAME", help="what the keypoints of a file are, if it does not tell")
@@ -205,11 +209,12 @@ def _console() -> Console:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    out = args.out or Path(f"{Path(args.source).resolve().stem}_physpose")
+    source = args.source[0] if len(args.source) == 1 else args.source
+    out = args.out or Path(f"{Path(args.source[0]).resolve().stem}_physpose")
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
     asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
-    _fit_and_report(args.source, out, as_json=args.json, **asked)
+    _fit_and_report(source, out, as_json=args.json, **asked)
 
 
 def _id(args: argparse.Namespace) -> None:
@@ -282,7 +287,7 @@ def _floor(text: str | None) -> float | str | None:
         return text
 
 
-def _fit_and_report(source: str, out: Path, *, as_json: bool, **asked: Any) -> None:
+def _fit_and_report(source: str | list[str], out: Path, *, as_json: bool, **asked: Any) -> None:
     from physpose import fit
     from physpose.progress import for_console
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.dynamics import motion_with_dynamics
 from physpose.estimation.settings import EstimationSettings
-from physpose.estimation.trajectory import Trajectory, fit_trajectory
+from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
 from physpose.progress import SILENT, Progress, Stage
@@ -23,7 +23,8 @@ from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.sources import Observations, observe
-from physpose.types import Array, Assumption, Camera, FitStatus, Motion
+from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
+from physpose.views import Views, observe_views
 
 CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
@@ -53,11 +54,13 @@ def fit(
 
     Args:
         source: a video path; a keypoint file or folder (OpenPose, AlphaPose, COCO results, MMPose JSON); an array
-            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``.
+            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``. A list of them,
+            one for each of several cameras at once, with their calibration as ``camera``.
         skeleton: "adult", "child", "infant", a YAML path, or a loaded ``Skeleton``.
         age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
             tables and reported in ``result.assumptions``.
-        camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones.
+        camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
+            several cameras: a calibration .toml of Pose2Sim's or Anipose's kind, world z up.
         person: index of the person to fit; None: the one seen longest and largest (reported).
         detector: for videos, "mediapipe" or "rtmlib".
         keypoint_set: of arrays and of files that do not tell.
@@ -82,21 +85,88 @@ def fit(
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
-    size = camera.image_size if isinstance(camera, Camera) else image_size
+    options = {"person": person, "detector": detector, "keypoint_set": keypoint_set, "fps": fps}
     with watch("detection"):
-        seen = observe(
-            source, person=person, detector=detector, keypoint_set=keypoint_set, fps=fps, image_size=size,
-            progress=progress,
-        )  # fmt: skip
-    prior, camera_assumption = camera_prior(camera, seen)
+        seen = _look(source, camera, {**options, "image_size": image_size, "progress": progress})
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
-        magnitude = float(np.linalg.norm(g))
-        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, numbers, _fraction(stage), magnitude)
+        trajectory = seen.fit(body, height_known, numbers, _fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
-        motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
-    return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds, check)
+        motion = motion_with_dynamics(body_found, seen.shown.keypoints.time, q, belief, g)
+    return _result(motion, trajectory, seen, body, g, watch.seconds, check)
+
+
+class _Seen(Protocol):
+    """What was seen of the person, and how a motion is fitted to it."""
+
+    @property
+    def shown(self) -> Observations:
+        """Of the one camera that is shown."""
+        ...
+
+    def fit(
+        self, body: Skeleton, height_known: bool, settings: EstimationSettings, report: Callable[[float], None],
+        gravity: float,
+    ) -> Trajectory: ...  # fmt: skip
+
+    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+        """Assumptions and warnings."""
+        ...
+
+
+def _look(source: Any, camera: Any, options: dict[str, Any]) -> _Seen:
+    several = isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path, Keypoints2D))
+    if several:
+        return _SeenByMany(observe_views(source, camera, **options))
+    if isinstance(camera, Camera):
+        options["image_size"] = camera.image_size
+    seen = observe(source, **options)
+    return _SeenByOne(seen, *camera_prior(camera, seen))
+
+
+@dataclass(frozen=True)
+class _SeenByOne:
+    shown: Observations
+    prior: CameraPrior
+    assumption: Assumption  # of the camera
+
+    def fit(
+        self, body: Skeleton, height_known: bool, settings: EstimationSettings, report: Callable[[float], None],
+        gravity: float,
+    ) -> Trajectory:  # fmt: skip
+        return fit_trajectory(body, self.shown.keypoints, self.prior, height_known, settings, report, gravity)
+
+    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+        camera = trajectory.camera
+        lines = (
+            Assumption(what="person", value=self.shown.choice, source=self.shown.chosen_by),
+            self.assumption,
+            Assumption(what="focal length", value=f"{camera.focal:.0f} px", source="estimated"),
+            Assumption(what="camera height", value=f"{camera.position[2]:.2f} m", source="estimated"),
+        )
+        return lines, (*self.shown.warnings, *focal_caveat(camera, self.prior))
+
+
+@dataclass(frozen=True)
+class _SeenByMany:
+    views: Views
+
+    @property
+    def shown(self) -> Observations:
+        return self.views.first
+
+    def fit(
+        self, body: Skeleton, height_known: bool, settings: EstimationSettings, report: Callable[[float], None],
+        gravity: float,
+    ) -> Trajectory:  # fmt: skip
+        kp, cameras = self.views.keypoints, self.views.cameras
+        return fit_rig_trajectory(body, kp, cameras, height_known, settings, report, gravity)
+
+    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+        floor = self.views.cameras[0].position[2] - trajectory.camera.position[2]
+        line = Assumption(what="floor", value=f"{floor:+.3f} m in the calibration's world", source="estimated")
+        return (*self.views.assumptions, line), self.views.warnings
 
 
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
@@ -116,21 +186,12 @@ def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumpti
 
 
 def _result(
-    motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton,
-    camera: tuple[CameraPrior, Assumption], gravity: Array, seconds: dict[str, float], check: str | None,
+    motion: Motion, trajectory: Trajectory, seen: _Seen, body: Skeleton, gravity: Array, seconds: dict[str, float],
+    check: str | None,
 ) -> FitResult:  # fmt: skip
-    prior, camera_assumption = camera
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
-    assumptions = (
-        *body.assumptions,
-        Assumption(what="person", value=seen.choice, source=seen.chosen_by),
-        camera_assumption,
-        Assumption(what="focal length", value=f"{trajectory.camera.focal:.0f} px", source="estimated"),
-        Assumption(what="camera height", value=f"{trajectory.camera.position[2]:.2f} m", source="estimated"),
-        residual,
-    )
-    warnings = (*body.warnings, *seen.warnings, *length_caveat(motion.time), *focal_caveat(trajectory.camera, prior))
-    warnings += residual_warning
+    lines, doubts = seen.notes(trajectory)
+    warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *residual_warning)
     if gravity.any():
         warnings += seat_caveat(motion, trajectory.skeleton)
     if not trajectory.converged:
@@ -138,10 +199,10 @@ def _result(
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
         skeleton=trajectory.skeleton,
-        source=str(seen.video or seen.name),
+        source=str(seen.shown.video or seen.shown.name),
         camera=trajectory.camera,
-        keypoints=seen.keypoints,
-        assumptions=assumptions,
+        keypoints=seen.shown.keypoints,
+        assumptions=(*body.assumptions, *lines, residual),
         warnings=warnings,
         gravity=gravity,
         sigma=trajectory.sigma,

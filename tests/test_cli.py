@@ -118,6 +118,14 @@ def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
     }  # fmt: skip
 
 
+def test_several_sources_are_several_cameras(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "b/one.mp4", "b/two.mp4", "--camera", "Calib.toml"]) == 0
+    assert fitted["source"] == ["b/one.mp4", "b/two.mp4"]
+    assert str(fitted["camera"]) == "Calib.toml"
+    assert (tmp_path / "one_physpose").is_dir()
+
+
 def test_fit_defaults_are_those_of_the_python_function(fitted, tmp_path):
     cli.main(["fit", "clip.mp4", "--out", str(tmp_path)])
     given = {k: v for k, v in fitted.items() if k not in ("source", "progress")}

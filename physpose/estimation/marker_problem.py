@@ -73,15 +73,18 @@ class MarkerProblem(MotionProblem):
 
     # --- solving ----------------------------------------------------------------------------------------------------
 
-    def start(self, target: Array, time: Array) -> State:
-        """The resting posture with its trunk where the markers (T, M, 3) [m] are."""
+    def start(self, target: Array, time: Array, trunk: Array | None = None) -> State:
+        """The resting posture with its trunk where the markers (T, M, 3) [m] are.
+
+        ``trunk``: (M,) what each marker says of it; None: those of pelvis and torso.
+        """
         q = torch.as_tensor(self.skeleton.neutral)[None].clone()
         q[:, 7:] = self.posture
         state = State(q, torch.zeros(len(self.skeleton.scale_groups), dtype=torch.float64))
         kin = Kinematics(self.chain, state, self.points)
         R0, p0 = kin.frames.R[0, 0].numpy(), q[0, :3].numpy()
         model = (kin.points[0, : len(self.spots)].numpy() - p0) @ R0  # in the pelvis
-        weight = trunk_choice(self.spots) * np.isfinite(target).all(-1)
+        weight = (trunk_choice(self.spots) if trunk is None else trunk) * np.isfinite(target).all(-1)
         R, p = robust_rigid_fit(model, target, weight)
         U, _, Vt = np.linalg.svd(filled(time, R))
         poses = q.expand(len(target), -1).clone()

@@ -6,7 +6,7 @@ memory: body and camera from a few pieces of the clip at a low frame rate, then 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from physpose.chain import KinematicChain
-from physpose.estimation import initialise
 from physpose.estimation.facing import most_likely_path
 from physpose.estimation.problem import EARTH_GRAVITY
+from physpose.estimation.rig_problem import RigProblem
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import CameraState, blend, resample
@@ -63,6 +63,21 @@ def fit_trajectory(
     """
     with one_thread():
         problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings, gravity)
+        return _fit(problem, kp, on_progress or (lambda fraction: None))
+
+
+def fit_rig_trajectory(
+    skeleton: Skeleton,
+    kp: Keypoints2D,
+    cameras: Sequence[Camera],
+    height_known: bool,
+    settings: EstimationSettings | None = None,
+    on_progress: Callable[[float], None] | None = None,
+    gravity: float = EARTH_GRAVITY,
+) -> Trajectory:
+    """As ``fit_trajectory``, behind what several ``cameras`` see: ``kp`` (C, T, K), undistorted, at common times."""
+    with one_thread():
+        problem = RigProblem(KinematicChain(skeleton), kp, cameras, height_known, settings, gravity)
         return _fit(problem, kp, on_progress or (lambda fraction: None))
 
 
@@ -139,7 +154,7 @@ def _windowed(
     stitched = Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.support_points))
     for i, window in enumerate(windows):
         part = kp.frames(window)
-        if np.isfinite(part.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS:
+        if problem.sees(part):
             solution, bearing, sigma = _fine(problem, part, _coarse(problem, part, shared), shared=False)
             stitched.add(window, solution.state.q, bearing, sigma)
             solutions.append(replace(solution, state=replace(solution.state, q=solution.state.q[:0])))
@@ -222,19 +237,11 @@ def _trajectory(
     """Tensors to the public result; ``found``: poses, beliefs, sigma."""
     q, bearing, sigma = found
     state = solutions[0].state
-    R = state.R_camera_world.numpy()
-    camera = Camera(
-        image_size=problem.camera.image_size,
-        focal=float(state.log_focal.exp()),
-        principal_point=problem.camera.principal_point,
-        R_camera_world=R,
-        t=-R[:, 2] * float(state.height),
-    )
     names = solutions[0].term_costs
     return Trajectory(
         q=q.numpy(),
         skeleton=problem.skeleton.scaled(state.log_scales.exp().numpy()),
-        camera=camera,
+        camera=problem.camera_of(state),
         bearing=bearing.numpy(),
         sigma=sigma,
         converged=all(s.converged for s in solutions),

@@ -21,7 +21,7 @@ from physpose.estimation.terms import FrameTerm, Term
 from physpose.estimation.uncertainty import motion_sigma
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
 from physpose.skeleton.model import KeypointSet
-from physpose.types import Keypoints2D, Sigma
+from physpose.types import Camera, Keypoints2D, Sigma
 
 _LIMB_EDGES = (
     ("hip", "shoulder"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"),
@@ -173,6 +173,21 @@ class VideoProblem(MotionProblem):
     ) -> Solution[CameraState]:
         """Solve on the frames of ``kp`` with the contacts and forces given."""
         return self.solve(self.terms(kp, state, support), state, free, max_iterations, on_iteration)
+
+    def sees(self, kp: Keypoints2D) -> bool:
+        """Is enough of the person seen in any frame?"""
+        return bool(np.isfinite(kp.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS)
+
+    def camera_of(self, state: CameraState) -> Camera:
+        """As estimated, or given."""
+        R = state.R_camera_world.numpy()
+        return Camera(
+            image_size=self.camera.image_size,
+            focal=float(state.log_focal.exp()),
+            principal_point=self.camera.principal_point,
+            R_camera_world=R,
+            t=-R[:, 2] * float(state.height),
+        )
 
     def sigma(self, kp: Keypoints2D, state: CameraState, bearing: Tensor, free: Tensor) -> Sigma | None:
         """Standard deviations of the motion at a solution, ``free`` being the shared unknowns found with it."""

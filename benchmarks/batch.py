@@ -123,7 +123,7 @@ def speed_loop(manifest: Path, out: Path, _: str) -> None:
     torch.set_num_threads(CORES or 1)  # as a batch's only worker may
     out.mkdir()
     for row in read_manifest(manifest).rows:
-        physpose.fit(str(row.clip), **row.arguments).save(out / row.name)
+        physpose.fit(str(row.views[0]), **row.arguments).save(out / row.name)
 
 
 def speed_batch(manifest: Path, out: Path, name: str) -> None:

@@ -105,6 +105,21 @@ def test_frames_are_one_data_set(tmp_path):
     assert summary["frames"].sum() == 12
 
 
+def test_fit_is_given_one_path_or_those_of_all_cameras(tmp_path):
+    manifest = write_clips(tmp_path, {"a": "ok", "b": "ok"})
+    manifest.write_text("clip,name\na.mp4,one\na.mp4|b.mp4,two\n")
+    given = []
+
+    def fit(source, **arguments):
+        given.append(source)
+        return batch_stub.fit(tmp_path / "a.mp4")
+
+    with Study.opened(tmp_path / "out") as study:
+        for row in read_manifest(manifest).rows:
+            assert work(task_of(row, frames=False), study, fit).failure is None
+    assert given == [str(tmp_path / "a.mp4"), [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]]
+
+
 def test_only_what_is_the_clips_fault_is_not_tried_again(tmp_path):
     """A full disk, a missing package: the next run may do better."""
 
@@ -167,7 +182,7 @@ def test_time_left_is_the_pace_so_far(monkeypatch):
 
     lines, task = (
         Lines(Console(record=True, width=200)),
-        Task(name="a", clip=Path("a"), arguments={}, digest="", frames=False),
+        Task(name="a", views=(Path("a"),), arguments={}, digest="", frames=False),
     )
     now = iter([100.0, 160.0])
     monkeypatch.setattr("physpose.batch.progress.time.monotonic", lambda: next(now))

@@ -42,7 +42,7 @@ def test_rows_hold_what_fit_takes(study):
         "skeleton": "child", "age": 8.0, "sex": "f", "height": 1.28, "mass": 26.0, "camera": 1450.0, "person": 1,
         "fps": 30.0, "image_size": (640, 480), "gravity": (0.0, 0.0, -1.62),
     }  # fmt: skip
-    assert (row.line, row.name, row.clip, row.carried) == (2, "a", study / "a.mp4", {"arm": "left"})
+    assert (row.line, row.name, row.views, row.carried) == (2, "a", (study / "a.mp4",), {"arm": "left"})
     assert set(row.arguments) <= set(COLUMNS)
 
 
@@ -57,6 +57,13 @@ def test_paths_start_at_the_manifest_and_make_the_name(study, monkeypatch):
     assert not read.problems
     assert [r.name for r in read.rows] == ["a", "site-a", "again"]
     assert read.rows[1].arguments["camera"] == study / "b.mp4"
+
+
+def test_several_cameras_are_one_clip(study):
+    (row,) = manifest(study, "clip,camera\nsite/a.mp4 | b.mp4,a.mp4\n").rows
+    assert (row.name, row.views) == ("site-a", (study / "site/a.mp4", study / "b.mp4"))
+    (missing,) = problems(study, "clip\na.mp4|gone.mp4\n")
+    assert missing == f"line 2: clip: no such file: {study / 'gone.mp4'}"
 
 
 def test_all_problems_are_told_at_once_with_their_lines(study):

@@ -15,6 +15,7 @@ from physpose.batch.table_files import Cells, Problem, read_cells
 from physpose.errors import InputError, PhysposeError
 from physpose.progress import SILENT, Progress, Stage
 
+CAMERAS = "|"  # between the paths of several cameras
 NAME_LENGTH = 120  # bytes, of a clip's folder; file systems allow 255
 
 
@@ -24,7 +25,7 @@ class Row:
 
     line: int  # in the manifest
     name: str  # of its folder in the results; no two rows have the same
-    clip: Path
+    views: tuple[Path, ...]  # of the clip: one file or folder a camera
     arguments: Mapping[str, Any]  # of ``physpose.fit``
     carried: Mapping[str, str]  # columns that go into the summary as they are
 
@@ -59,8 +60,9 @@ def read_manifest(
 
     Args:
         path: a .csv file (UTF-8; commas, semicolons or tabs), a .parquet file, or a folder: every video in it and
-            below. Columns: ``clip``, a path as seen from the manifest; ``name`` of its folder in the results, if the
-            clip's own will not do; and of the arguments of ``physpose.fit`` those in ``columns.COLUMNS``.
+            below. Columns: ``clip``, a path as seen from the manifest, or those of several cameras with "|" between;
+            ``name`` of its folder in the results, if the clip's own will not do; and of the arguments of
+            ``physpose.fit`` those in ``columns.COLUMNS``.
         carry: other columns, which go into the summary as they are.
         defaults: column -> text of empty cells.
         progress: receives one stage.
@@ -124,16 +126,22 @@ class _Rows:
     def _row(self, line: int, given: Mapping[str, str]) -> Row:
         arguments = self._arguments(line, given)
         name = _name(given)
-        other, clip = self._names.setdefault(name.casefold(), (line, given["clip"]))
-        if other != line:
-            same = f"clip {clip!r} is in line {other} already" if clip == given["clip"] else f"{clip!r} in line {other}"
-            why = same if clip == given["clip"] else f"{given['clip']!r} has the same name {name!r} as {same}"
-            raise InputError(f"{why}; tell them apart in a column 'name'")
-        path = self.folder / given["clip"]
-        if not path.exists():
-            raise InputError(f"clip: no such file: {path}")
+        self._check_name(line, name, given["clip"])
+        views = tuple(self.folder / path.strip() for path in given["clip"].split(CAMERAS))
+        for path in views:
+            if not path.exists():
+                raise InputError(f"clip: no such file: {path}")
         carried = {c: given.get(c, "") for c in self.carry}
-        return Row(line=line, name=name, clip=path, arguments=arguments, carried=carried)
+        return Row(line=line, name=name, views=views, arguments=arguments, carried=carried)
+
+    def _check_name(self, line: int, name: str, clip: str) -> None:
+        """No two rows may have the same folder, also where the file system takes large and small letters for one."""
+        other, theirs = self._names.setdefault(name.casefold(), (line, clip))
+        if other == line:
+            return
+        same = f"clip {clip!r} is in line {other} already"
+        alike = f"{clip!r} has the same name {name!r} as {theirs!r} in line {other}"
+        raise InputError(f"{same if clip == theirs else alike}; tell them apart in a column 'name'")
 
     def _arguments(self, line: int, given: Mapping[str, str]) -> dict[str, Any]:
         """Arguments of ``fit``; each cell that is wrong is a problem of its own."""
@@ -166,7 +174,8 @@ def _name(given: Mapping[str, str]) -> str:
     name = given.get("name", "")
     if name and (re.search(r"[^\w.-]", name) or name[0] in ".-" or len(name.encode()) > NAME_LENGTH):
         raise InputError(f"name {name!r}: letters, digits, '_', '.', '-' only, no more than {NAME_LENGTH} bytes")
-    parts = Path(clip).with_suffix("").parts
-    own = parts if not (Path(clip).is_absolute() or ".." in parts) else parts[-1:]
+    first = Path(clip.split(CAMERAS)[0].strip())
+    parts = first.with_suffix("").parts
+    own = parts if not (first.is_absolute() or ".." in parts) else parts[-1:]
     made = re.sub(r"[^\w.-]", "_", "-".join(own)).lstrip(".-").encode()[-NAME_LENGTH:].decode(errors="ignore")
     return name or made or "clip"

@@ -40,7 +40,7 @@ class Task:
     """What a worker is given."""
 
     name: str
-    clip: Path
+    views: tuple[Path, ...]
     arguments: Mapping[str, Any]
     digest: str  # of all that the result depends on
     frames: bool  # also as Parquet
@@ -139,7 +139,7 @@ class Study:
             "kind": outcome.kind,
             "reason": outcome.failure,
         }
-        about |= {"clip": str(task.clip), "trace": outcome.trace.splitlines()}
+        about |= {"clip": [str(path) for path in task.views], "trace": outcome.trace.splitlines()}
         replace_file(path, json.dumps(about, indent=1) + "\n")
 
     def drop_frames_without_result(self) -> None:
@@ -152,9 +152,9 @@ class Study:
 def task_of(row: Row, frames: bool) -> Task:
     """A row as a task; what its result depends on goes into the digest."""
     arguments = {k: _stamp(v) if isinstance(v, Path) else v for k, v in row.arguments.items()}
-    what = [physpose.__version__, _stamp(row.clip), arguments]
+    what = [physpose.__version__, [_stamp(path) for path in row.views], arguments]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return Task(name=row.name, clip=row.clip, arguments=row.arguments, digest=digest, frames=frames)
+    return Task(name=row.name, views=row.views, arguments=row.arguments, digest=digest, frames=frames)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from physpose.batch.columns import SUMMARY
-from physpose.batch.manifest import Row
+from physpose.batch.manifest import CAMERAS, Row
 from physpose.batch.study import Study, Task
 from physpose.batch.work import import_pyarrow
 
@@ -31,7 +31,7 @@ def write_summary(study: Study, rows: Iterable[tuple[Row, Task]], carried: tuple
 
 
 def _row(study: Study, row: Row, task: Task) -> dict[str, Any]:
-    start = {**row.carried, "name": row.name, "line": row.line, "clip": str(row.clip)}
+    start = {**row.carried, "name": row.name, "line": row.line, "clip": CAMERAS.join(map(str, row.views))}
     if study.is_done(task):
         return start | {"status": "done"} | _done(study, row.name)
     failure = study.failure(row.name)

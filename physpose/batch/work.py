@@ -46,8 +46,9 @@ class _OfInput(Exception):
 
 
 def _fitted(task: Task, fit: Fit) -> FitResult:
+    views = [str(path) for path in task.views]
     try:
-        return fit(str(task.clip), **task.arguments)
+        return fit(views[0] if len(views) == 1 else views, **task.arguments)
     except (MissingPackageError, DownloadError):
         raise
     except PhysposeError as error:

@@ -56,46 +56,54 @@ class _Worker:
         self.pipe.close()
 
 
+class _Queue:
+    """Tasks to do, and first those whose worker has died, until they have had their tries."""
+
+    def __init__(self, tasks: Iterator[Task]):
+        self._tasks, self._again = tasks, deque[Task]()
+        self._deaths: dict[str, int] = {}
+
+    def next(self) -> Task | None:
+        return self._again.popleft() if self._again else next(self._tasks, None)
+
+    def try_again(self, task: Task) -> bool:
+        """Take back the task of a worker that has died; False if it has had its tries."""
+        deaths = self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
+        if deaths < TRIES:
+            self._again.append(task)
+        return deaths < TRIES
+
+
 def run(tasks: Iterator[Task], study: Study, fit: Fit, workers: int) -> Generator[Outcome, None, None]:
     """Outcomes of ``tasks`` in order of completion. Tasks are taken as workers get free."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    again: deque[Task] = deque()
-    tries: dict[str, int] = {}
+    threads, queue = max(1, (os.cpu_count() or 1) // workers), _Queue(tasks)
     with _pool() as pool:
         while True:
-            while len(pool) < workers and (task := _next(again, tasks)) is not None:
+            while len(pool) < workers and (task := queue.next()) is not None:
                 pool.append(_Worker(study, fit, threads))
                 pool[-1].give(task)
             if not pool:
                 return
             for worker in _ready(pool):
-                task = worker.task
-                assert task is not None
-                outcome = worker.take()
-                if outcome is None:
-                    pool.remove(worker)
-                    worker.process.join()
-                    tries[task.name] = tries.get(task.name, 0) + 1
-                    if tries[task.name] < TRIES:
-                        again.append(task)
-                        continue
-                    outcome = Outcome(task=task, failure=_how_it_died(worker.process, tries[task.name]), kind="died")
-                tries.pop(task.name, None)
-                yield outcome
-                if worker in pool:
-                    _go_on(worker, pool, _next(again, tasks))
+                if (outcome := _collect(worker, pool, queue)) is not None:
+                    yield outcome
 
 
-def _next(again: deque[Task], tasks: Iterator[Task]) -> Task | None:
-    return again.popleft() if again else next(tasks, None)
-
-
-def _go_on(worker: _Worker, pool: list[_Worker], task: Task | None) -> None:
-    if task is None:
+def _collect(worker: _Worker, pool: list[_Worker], queue: _Queue) -> Outcome | None:
+    """A worker's outcome, and its next task; None if it has died and its task is to be tried again."""
+    task = worker.task
+    assert task is not None
+    outcome = worker.take()
+    if outcome is None:
+        pool.remove(worker)
+        worker.end()
+        return None if queue.try_again(task) else Outcome(task=task, failure=_how_it_died(worker.process), kind="died")
+    if (following := queue.next()) is None:
         pool.remove(worker)
         worker.end()
     else:
-        worker.give(task)
+        worker.give(following)
+    return outcome
 
 
 def _ready(pool: list[_Worker]) -> list[_Worker]:
@@ -114,10 +122,10 @@ def _pool() -> Iterator[list[_Worker]]:
             worker.end()
 
 
-def _how_it_died(process: SpawnProcess, times: int) -> str:
+def _how_it_died(process: SpawnProcess) -> str:
     code = process.exitcode or 0
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"the worker died {times} times ({how}); out of memory, or a library crashed: see worker.log"
+    return f"the worker died {TRIES} times ({how}); out of memory, or a library crashed: see worker.log"
 
 
 # --- in the worker ----------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ EPILOG = """examples:
   physpose demo
   physpose fit clip.mp4 --height 1.75 --mass 70
   physpose fit cam1.mp4 cam2.mp4 cam3.mp4 --camera Calib.toml --height 1.72
+  physpose fit walk.c3d --static stand.c3d --skeleton child --forces walk.c3d
   physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
   physpose batch study.csv --out study --dry-run
   physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
@@ -71,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_fit(commands: Any) -> None:
-    fit = commands.add_parser("fit", help="fit a physical skeleton to a video or to keypoints")
+    fit = commands.add_parser("fit", help="fit a physical skeleton to a video, to keypoints or to markers")
     fit.add_argument(
         "source", metavar="SOURCE", nargs="+",
-        help="a video, a keypoint file, or a folder of keypoint files; one for each of several cameras",
+        help="a video, a keypoint file or folder of them, one for each of several cameras; or markers: .trc, .c3d",
     )  # fmt: skip
     fit.add_argument("--skeleton", default="adult", help="name or file of a skeleton (default: %(default)s)")
     _add_subject(fit)
@@ -88,9 +89,26 @@ def _add_fit(commands: Any) -> None:
         "--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up"
     )
     fit.add_argument("--physics", choices=PHYSICS, help="how far the laws of motion shape it (default: full)")
+    _add_markers(fit)
     fit.add_argument("--check", choices=["mujoco"], help="also roll the motion out: what help does it need to stand?")
     _add_output(fit)
     fit.set_defaults(run=_fit)
+
+
+def _add_markers(fit: argparse.ArgumentParser) -> None:
+    lab = fit.add_argument_group("markers of a motion-capture laboratory (.trc, .c3d)")
+    lab.add_argument("--static", metavar="FILE", help="the same person standing still: size and marker places")
+    lab.add_argument("--forces", metavar="FILE", help="measured forces: .mot, .sto, .c3d, or external loads .xml")
+    lab.add_argument("--force-lowpass", type=float, metavar="HZ", help="cutoff of the forces' filter (default: none)")
+    lab.add_argument("--marker-set", metavar="NAME", help="'joint centres': use a gait model's points too")
+    lab.add_argument(
+        "--marker", action="append", default=[], metavar="LABEL=POINT", help="where a marker of another name sits"
+    )
+    yes_no = argparse.BooleanOptionalAction
+    lab.add_argument("--scale", action=yes_no, help="find the body's size (default: not for a model file)")
+    lab.add_argument("--register", action=yes_no, help="find the markers' places (default: not for a model file)")
+    lab.add_argument("--units", choices=["mm", "cm", "m"], help="of the marker file, against what it says")
+    lab.add_argument("--up", metavar="AXIS", help="of the marker file that points up: y or z")
 
 
 def _add_id(commands: Any) -> None:
@@ -214,6 +232,8 @@ def _fit(args: argparse.Namespace) -> None:
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
     asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
+    asked |= {k: getattr(args, k) for k in ("static", "forces", "force_lowpass", "scale", "register", "units", "up")}
+    asked |= {"marker_set": _marker_set(args)}
     _fit_and_report(source, out, as_json=args.json, **asked)
 
 
@@ -237,12 +257,20 @@ def _cutoff(text: str | None) -> float | str | None:
         raise InputError(f"--force-lowpass {text!r}: a number [Hz] or 'same' is needed") from None
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    """ "FORCE=BODY" as force -> body."""
+def _marker_set(args: argparse.Namespace) -> str | dict[str, str] | None:
+    if args.marker and args.marker_set:
+        raise InputError("--marker-set and --marker exclude each other; name the joint centres by --marker too")
+    return _pairs(args.marker, "--marker", "LABEL=POINT", "'right hip=asis_r'") or args.marker_set
+
+
+def _pairs(
+    texts: Sequence[str], option: str = "--body", form: str = "FORCE=BODY", example: str = "'plate 1=calcn_r'"
+) -> dict[str, str]:
+    """ "KEY=VALUE" as key -> value."""
     for text in texts:
         if "=" not in text:
-            raise InputError(f"--body {text!r}: FORCE=BODY is needed, e.g. 'plate 1=calcn_r'")
-    return {force: body for force, _, body in (text.partition("=") for text in texts)}
+            raise InputError(f"{option} {text!r}: {form} is needed, e.g. {example}")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _demo(args: argparse.Namespace) -> None:

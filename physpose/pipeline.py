@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
+from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
@@ -46,6 +47,14 @@ def fit(
     image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] = EARTH,
     physics: str | None = None,
+    static: Any = None,
+    forces: Any = None,
+    force_lowpass: float | None = None,
+    marker_set: str | Mapping[str, str] | None = None,
+    scale: bool | None = None,
+    register: bool | None = None,
+    units: str | None = None,
+    up: str | None = None,
     settings: EstimationSettings | None = None,
     check: str | None = None,
     progress: Progress | None = None,
@@ -55,8 +64,9 @@ def fit(
     Args:
         source: a video path; a keypoint file or folder (OpenPose, AlphaPose, COCO results, MMPose JSON); an array
             (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``. A list of them,
-            one for each of several cameras at once, with their calibration as ``camera``.
-        skeleton: "adult", "child", "infant", a YAML path, or a loaded ``Skeleton``.
+            one for each of several cameras at once, with their calibration as ``camera``. Or markers of a laboratory: a
+            .trc or .c3d file, or ``Markers``.
+        skeleton: "adult", "child", "infant", a YAML path, an OpenSim model (.osim), or a loaded ``Skeleton``.
         age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
             tables and reported in ``result.assumptions``.
         camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
@@ -69,6 +79,16 @@ def fit(
         gravity: (3,) [m/s^2] in the result's world, z up.
         physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
             balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
+        static: with markers: a file of the same person standing still, from which size and places are found too.
+        forces: with markers: measured forces, .mot, .sto, .c3d (the markers' own file for its plates), or OpenSim's
+            external loads .xml; or ``Forces``. None: contact forces are estimated.
+        force_lowpass: cutoff [Hz] of the forces' zero-lag filter; None: not filtered.
+        marker_set: None: markers are recognised by the labels of common sets, and by a model's own; "joint centres"
+            takes those that a gait model left in the file too; or label -> point, see the skeleton's keypoint set
+            "markers".
+        scale: find the body's size from the markers; None: for named skeletons yes, for a model file or a loaded
+            skeleton no. ``register``: the same for the places of the markers on the body.
+        units: "mm", "cm" or "m" of a marker file, against what it says; ``up``: its axis that points up, "y" or "z".
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -77,11 +97,28 @@ def fit(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
-    progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
     numbers = settings or EstimationSettings()
     numbers = replace(numbers, physics=physics) if physics else numbers
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
+    of_video: dict[str, Any] = {
+        "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
+        "physics": physics,
+    }  # fmt: skip
+    of_markers: dict[str, Any] = {
+        "static": static, "forces": forces, "force_lowpass": force_lowpass, "marker_set": marker_set, "scale": scale,
+        "register": register, "units": units, "up": up,
+    }  # fmt: skip
+    if is_marker_source(source):
+        from physpose.marker_pipeline import fit_marker_file  # here, since it builds on this module
+
+        _refuse(of_video, "a video or keypoints", "markers")
+        return fit_marker_file(
+            source, skeleton, age=age, sex=sex, height=height, mass=mass, gravity=gravity, settings=numbers,
+            check=check, progress=progress, **of_markers,
+        )  # fmt: skip
+    _refuse(of_markers, "markers (.trc, .c3d)", "a video or keypoints")
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(gravity)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
@@ -90,7 +127,7 @@ def fit(
         seen = _look(source, camera, {**options, "image_size": image_size, "progress": progress})
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         height_known = isinstance(skeleton, Skeleton) or height is not None
-        trajectory = seen.fit(body, height_known, numbers, _fraction(stage), float(np.linalg.norm(g)))
+        trajectory = seen.fit(body, height_known, numbers, fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
         motion = motion_with_dynamics(body_found, seen.shown.keypoints.time, q, belief, g)
@@ -169,6 +206,13 @@ class _SeenByMany:
         return (*self.views.assumptions, line), self.views.warnings
 
 
+def _refuse(arguments: Mapping[str, Any], belong: str, given: str) -> None:
+    """Refuse arguments that would have no effect."""
+    useless = [name for name, value in arguments.items() if value is not None]
+    if useless:
+        raise InputError(f"{', '.join(useless)} can be used with {belong}; the source holds {given}: leave them out")
+
+
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
     """What is known of the camera before the fit, and the line for the table of assumptions."""
     size = seen.keypoints.image_size
@@ -214,7 +258,7 @@ def _result(
     )  # fmt: skip
 
 
-class _Watch:
+class Watch:
     """Wall time of named stages."""
 
     def __init__(self) -> None:
@@ -227,5 +271,6 @@ class _Watch:
         self.seconds[name] = clock.perf_counter() - start
 
 
-def _fraction(stage: Stage) -> Any:
+def fraction(stage: Stage) -> Any:
+    """A function of the fraction done that moves the stage's bar."""
     return lambda fraction: stage.update(100 * fraction, 100)

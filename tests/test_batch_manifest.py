@@ -59,6 +59,21 @@ def test_paths_start_at_the_manifest_and_make_the_name(study, monkeypatch):
     assert read.rows[1].arguments["camera"] == study / "b.mp4"
 
 
+def test_markers_come_with_their_own_columns(study):
+    for name in ("walk.c3d", "stand.c3d"):
+        (study / name).write_bytes(b"not opened here")
+    text = "clip,skeleton,static,forces,force_lowpass,scale,register,units,up\n"
+    text += "walk.c3d,child,stand.c3d,walk.c3d,20,yes,False,mm,z\n"  # nothing of age or height: the file may tell
+    read = manifest(study, text)
+    assert not read.problems
+    assert read.rows[0].arguments == {
+        "skeleton": "child", "static": study / "stand.c3d", "forces": study / "walk.c3d", "force_lowpass": 20.0,
+        "scale": True, "register": False, "units": "mm", "up": "z",
+    }  # fmt: skip
+    (wrong,) = problems(study, "clip,scale\nwalk.c3d,perhaps\n")
+    assert wrong == "line 2: scale 'perhaps': yes or no is needed"
+
+
 def test_several_cameras_are_one_clip(study):
     (row,) = manifest(study, "clip,camera\nsite/a.mp4 | b.mp4,a.mp4\n").rows
     assert (row.name, row.views) == ("site-a", (study / "site/a.mp4", study / "b.mp4"))

@@ -65,6 +65,19 @@ def sex(text: str, _: Path) -> str | None:
     return check_sex(text)
 
 
+def text(text: str, _: Path) -> str:
+    """Any text."""
+    return text
+
+
+def yes_no(text: str, _: Path) -> bool:
+    """ "yes" or "no", as spreadsheets may have it."""
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in words:
+        raise InputError(f"{text!r}: yes or no is needed")
+    return words[text.lower()]
+
+
 def one_of(*known: str) -> Parse:
     """One of a few words."""
 
@@ -140,6 +153,14 @@ COLUMNS: dict[str, Parse] = {
     "image_size": image_size,
     "gravity": numbers(3, "GX GY GZ [m/s^2], z up,"),
     "physics": one_of(*PHYSICS),
+    "static": existing,
+    "forces": existing,
+    "force_lowpass": positive,  # [Hz]
+    "marker_set": text,
+    "scale": yes_no,
+    "register": yes_no,
+    "units": one_of("mm", "cm", "m"),
+    "up": one_of("y", "z"),
     "check": one_of(*(c for c in CHECKS if c)),
 }
 

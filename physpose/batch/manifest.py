@@ -13,6 +13,7 @@ from typing import Any
 from physpose.batch.columns import COLUMNS, SUBJECT, SUMMARY, check_subject, parse_cell
 from physpose.batch.table_files import Cells, Problem, read_cells
 from physpose.errors import InputError, PhysposeError
+from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 
 CAMERAS = "|"  # between the paths of several cameras
@@ -152,7 +153,7 @@ class _Rows:
             if cell:
                 with self._kept(line):
                     values[column] = parse_cell(column, cell, self.folder)
-        if len(self.problems) == before:
+        if len(self.problems) == before and not is_marker_source(given["clip"]):  # these files may tell who it is
             with self._kept(line):
                 check_subject(values.get("skeleton", "adult"), *(values.get(c) for c in SUBJECT))
         return values

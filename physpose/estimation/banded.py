@@ -15,6 +15,8 @@ import torch
 from scipy.linalg import cho_solve_banded, cholesky_banded
 from torch import Tensor
 
+FLOOR = 1e-10
+
 
 class BorderedSystem:
     """Sums J'J and J'r of whitened residuals over T frames of n unknowns, with n_shared shared ones."""
@@ -109,7 +111,8 @@ class BorderedSystem:
         for d in range(width):
             rows, r, c = _band_index(n, d)
             band[rows, : self.T - d, c] = H[d, : self.T - d, r, c]
-        band[0] *= 1 + damping
+        # a coordinate that nothing pulls has a zero row: a little of the largest entry keeps it where it is
+        band[0] = (1 + damping) * band[0] + FLOOR * band[0].max(initial=0.0)
         return cholesky_banded(band.reshape(width * n, -1), lower=True, overwrite_ab=True, check_finite=False), True
 
 

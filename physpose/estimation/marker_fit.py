@@ -26,7 +26,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
 REGISTRATION_ITERATIONS, MOTION_ITERATIONS = 60, 15
-CENTRE_SPREAD = 0.003  # [m] of a joint centre that the pelvis' markers tell: it is the skeleton's by definition
+CENTRE_SPREAD = 0.001  # [m] of a joint centre that markers tell: it is the joint by definition, its error is in sigma
 ROUNDS = 3  # of putting labels right
 
 
@@ -149,8 +149,8 @@ def _without_wild(problem: MarkerProblem, target: Array, state: State) -> tuple[
 
 def _posed_static(problem: MarkerProblem, static: Array, sigma: Tensor) -> tuple[Array, State]:
     """The median of a static trial as one frame (1, M, 3), and its pose."""
-    with np.errstate(all="ignore"):
-        frame = np.nanmedian(static, axis=0, keepdims=True)
+    never = np.isnan(static).all(0)
+    frame = np.where(never, np.nan, np.nanmedian(np.where(never, 0.0, static), axis=0))[None]
     state, _ = problem.posed(torch.as_tensor(frame), problem.start(frame, np.zeros(1)), sigma)
     return frame, state
 
@@ -184,7 +184,8 @@ class _Registration:
         s = self.settings
         keep = spread_frames(time, np.isfinite(target).all(-1).sum(1), s.registration_frames)
         spots, seen = self._with_centres(target[keep])
-        turnable = with_alignment(self.skeleton) if scale else self.skeleton
+        own_joints = self.skeleton.coordinate_map is None  # a model file's are what it says
+        turnable = with_alignment(self.skeleton) if scale and own_joints else self.skeleton
         problem = MarkerProblem(turnable, spots, s, EARTH_GRAVITY)
         spacing = (time[keep[-1]] - time[keep[0]]) / max(len(keep) - 1, 1) or s.marker_correlation_time
         q = state.q[torch.as_tensor(keep)]

@@ -19,7 +19,7 @@ from physpose.estimation.solver import S, Solution, solve
 from physpose.estimation.state import Kinematics, State
 from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limits, Posture, Smoothness, Term
 from physpose.estimation.wrench import ForcePrior, RootWrench, needed_wrench, whitening
-from physpose.skeleton.model import Point, Skeleton
+from physpose.skeleton.model import Coordinate, Point, Skeleton
 from physpose.types import Array
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
@@ -116,7 +116,7 @@ class MotionProblem:
     def spread_of_coordinates(self, s: Mapping[str, float]) -> Tensor:
         """One value for each velocity coordinate (nv,) from values by the start of its name."""
         values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3
-        values += [next(x for key, x in s.items() if name.startswith(key)) for name in self.chain.coordinate_names]
+        values += [_by_name(s, c) for c in self.skeleton.coordinates]
         return torch.tensor(values, dtype=torch.float64)
 
     def body_prior(self, stature_sigma: float) -> BodyPrior:
@@ -241,6 +241,14 @@ class _BodyPoints:
         return wrench, kin.points[:, : self.n_support] - self.segments.com(kin.points)[:, None], kin
 
 
+def _by_name(s: Mapping[str, float], coordinate: Coordinate) -> float:
+    """The value of a coordinate; of one that only a model file has, the pelvis' (slides) or the largest (hinges)."""
+    own = next((x for key, x in s.items() if coordinate.name.startswith(key)), None)
+    if own is not None:
+        return own
+    return s["pelvis_translation"] if coordinate.kind == "slide" else max(s.values())
+
+
 def _posture_prior(skeleton: Skeleton, settings: EstimationSettings) -> PosturePrior | None:
     """Usual postures; None for a skeleton whose coordinates may mean something else than the human tree's."""
     prior = PosturePrior.load()
@@ -273,8 +281,10 @@ def frame_weights(time: Tensor) -> Tensor:
 
 
 def stature_gradient(chain: KinematicChain) -> Tensor:
-    """d(log stature)/d(log scale) (G,) at unit scale, standing."""
+    """d(log stature)/d(log scale) (G,) at unit scale, standing; zero for a body without a head of its own, or feet."""
     skeleton = chain.skeleton
+    if "head" not in skeleton.body_names or not skeleton.contact_points:
+        return torch.zeros(len(skeleton.scale_groups), dtype=torch.float64)
     frames = chain.fk(torch.as_tensor(skeleton.neutral))
     head, foot = (
         skeleton.body_index("head"),

@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | id | check | skeletons | demo``, with the words of the Python arguments."""
+"""The command line: ``physpose fit | batch | id | check | skeletons | demo``, in the words of the Python arguments."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ EPILOG = """examples:
   physpose fit cam1.mp4 cam2.mp4 cam3.mp4 --camera Calib.toml --height 1.72
   physpose fit walk.c3d --static stand.c3d --skeleton child --forces walk.c3d
   physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
+  physpose batch study.csv --out study --dry-run
   physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
   physpose check girl
   physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
   physpose skeletons child --age 8
 
-exit codes: 0 done (check: plausible), 1 check: not plausible, 2 input or output that cannot be used,
-130 interrupted, 143 terminated"""
+exit codes: 0 done (check: plausible), 1 check: not plausible, batch: a clip failed, 2 input or output that
+cannot be used, 130 interrupted, 143 terminated"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,6 +51,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from physpose.cli_batch import add_batch  # here, since that takes the exit codes from this
+
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="physpose",
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"physpose {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
+    add_batch(commands)
     _add_id(commands)
     _add_check(commands)
     _add_skeletons(commands)

@@ -11,6 +11,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.errors import NoPersonError
 from physpose.estimation.state import CameraState
+from physpose.networks.lifter import turn_to_keypoints
 from physpose.skeleton.model import KeypointSet
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array, Keypoints2D
@@ -42,19 +43,7 @@ def viewing_rotation(kp: Keypoints2D, focal: float, principal_point: Array) -> A
 
     Detectors that look at a crop around the person give 3D as if the camera looked straight at it.
     """
-    seen = np.isfinite(kp.uv[0, ..., 0])
-    count = np.maximum(seen.sum(1, keepdims=True), 1)
-    centre = np.where(seen[..., None], kp.uv[0], 0.0).sum(1) / count
-    ray = np.column_stack([(centre - principal_point) / focal, np.ones(len(centre))])
-    ray[~seen.any(1)] = (0, 0, 1)
-    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-    z = np.array([0.0, 0, 1])
-    v, c = np.cross(z, ray), ray[:, 2]
-    K = np.zeros((len(ray), 3, 3))
-    K[:, 0, 1], K[:, 0, 2], K[:, 1, 0] = -v[:, 2], v[:, 1], v[:, 2]
-    K[:, 1, 2], K[:, 2, 0], K[:, 2, 1] = -v[:, 0], -v[:, 1], v[:, 0]
-    # rotation between two unit vectors: 1 + [v]x + [v]x^2 / (1 + c)
-    return np.eye(3) + K + K @ K / (1 + c)[:, None, None]
+    return turn_to_keypoints(torch.as_tensor(kp.uv[0]), torch.tensor(focal), torch.as_tensor(principal_point)).numpy()
 
 
 def facing_from_landmarks(landmarks: Array, names: tuple[str, ...], start: CameraState) -> Array:

@@ -40,11 +40,18 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str], about: Mapping
 
     The file takes its place only once it is whole.
     """
+    return save_tensors(path, module.state_dict(), about)
+
+
+def save_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None
+) -> Path:
+    """Write tensors by name as ``save_weights`` does a module's."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"cannot save weights as {str(path)!r}; give a name that ends in .safetensors")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
-    return replace_file(path, _safetensors().torch.save(tensors, {HEADER: json.dumps(dict(about or {}))}))
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return replace_file(path, _safetensors().torch.save(plain, {HEADER: json.dumps(dict(about or {}))}))
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
     python benchmarks/motion_bank.py FOLDER OUT.npz [--rate 30]
 
 FOLDER holds ``cmu_cgspeed_bvh``, ``cmu_expmap`` (CMU Graphics Lab Motion Capture Database: "The data used in this
-project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217.") and ``ui_prmd``
-(Vakanski et al. 2018, Data 3:2, public domain), unpacked or as .tar.xz archives. Inverse kinematics gives the adult
-skeleton's motion; frames that it explains badly are cut out. Adults only.
+project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217.") and
+``ui_prmd`` (Vakanski et al. 2018, Data 3:2, public domain), unpacked or as .tar.xz archives. Inverse kinematics
+gives the adult skeleton's motion; frames that it explains badly are cut out. Adults only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How good an estimate is: tensors in, a tensor out, any leading batch shape.
 
 Poses are (*b, K, d), sequences (*b, T, K, d) with real time stamps ``time`` (T,) or (*b, T) [s]; ``visible`` (*b, K) or
-(*b, T, K) says which keypoints count. Each metric is a mean over what counts; where nothing counts it is NaN, never zero. Lengths
-are metres throughout (the papers print millimetres).
+(*b, T, K) says which keypoints count. Each metric is a mean over what counts; where nothing counts it is NaN, never
+zero. Lengths are metres throughout (the papers print millimetres).
 """
 
 from __future__ import annotations

@@ -49,14 +49,16 @@ class Batch(NamedTuple):
     confidence: Tensor  # (N, T, K) in 0..1
     time: Tensor  # (N, T) [s]
     view: View  # focal (N,) [px], NaN where it is not told; principal_point (N, 2)
-    pose: Tensor  # (N, T, K, 3) [statures], truth: from the middle of the hips, in the axes of ``networks.lifter.Lifted``
+    pose: (
+        Tensor  # (N, T, K, 3) [statures], truth: from the middle of the hips, in the axes of ``networks.lifter.Lifted``
+    )
     stature: Tensor  # (N,) [m]
     age: Tensor  # (N,) [years]
 
     def rows(self, part: slice) -> Batch:
         """Some of the sequences."""
-        view = View(self.view.focal[part], self.view.principal_point[part])
-        return Batch(*(view if isinstance(x, View) else x[part] for x in self))
+        cut = self._replace(**{k: getattr(self, k)[part] for k in self._fields if k != "view"})
+        return cut._replace(view=View(self.view.focal[part], self.view.principal_point[part]))
 
 
 class Bodies(NamedTuple):

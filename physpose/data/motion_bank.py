@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ class MotionBank:
             "rate": np.array([c.rate for c in self.clips]),
             "q": np.concatenate([c.q for c in self.clips]).astype(np.float32),
         }
-        arrays |= {k: np.array([getattr(c, k) for c in self.clips], dtype=np.str_) for k in ("name", "person", "source")}
+        arrays |= {
+            k: np.array([getattr(c, k) for c in self.clips], dtype=np.str_) for k in ("name", "person", "source")
+        }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         return replace_file(path, buffer.getvalue())
@@ -151,7 +154,7 @@ def load_motions(path: str | os.PathLike[str]) -> MotionBank:
             if missing:
                 raise InputError(f"{path} holds no motions: it lacks {', '.join(missing)}")
             fields = {k: data[k] for k in FIELDS}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not an .npz file that can be read ({error})") from error

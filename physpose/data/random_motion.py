@@ -95,7 +95,9 @@ class RandomMotion:
         """Constant changes of each coordinate and of the attitude, swings of what recordings do not tell; in range."""
         N, n = len(q), len(skeleton.coordinates)
         x = q[..., 7:] + self.mix.offset * rng.standard_normal((N, 1, n))
-        untold = np.array([next((s for k, s in UNTOLD.items() if c.name.startswith(k)), 0.0) for c in skeleton.coordinates])
+        untold = np.array(
+            [next((s for k, s in UNTOLD.items() if c.name.startswith(k)), 0.0) for c in skeleton.coordinates]
+        )
         rate, phase = rng.uniform(0.2, 1.5, (N, 1, n)), rng.uniform(0, 2 * np.pi, (N, 1, n))
         swing = 0.5 * np.sin(2 * np.pi * rate * time[..., None] + phase)
         x += untold * (rng.standard_normal((N, 1, n)) + swing)
@@ -111,7 +113,7 @@ def _prior() -> PosturePrior:
 
 
 def _upright(up: Array) -> Array:
-    """Quaternions xyzw (T, 4) of pelvises facing world x whose own axes see the vertical at ``up`` (T, 3), y left open."""
+    """Quaternions xyzw (T, 4) of pelvises that face world x and see the vertical at ``up`` (T, 3), y left open."""
     up = up.copy()
     up[:, 1] = np.sqrt(np.clip(1 - up[:, 0] ** 2 - up[:, 2] ** 2, 0.05, 1.0))
     up /= np.linalg.norm(up, axis=1, keepdims=True)

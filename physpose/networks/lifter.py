@@ -19,6 +19,7 @@ from physpose.networks.weights import load_weights, read_safetensors, save_weigh
 from physpose.skeleton.keypoint_sets import keypoint_names
 from physpose.spatial import turn_of_z
 
+SHIPPED = Path(__file__).parent / "weights_files"
 VIEW = 4  # numbers a frame that tell where its box is: see ``view_features``
 
 
@@ -145,6 +146,12 @@ def load_lifter(
     lifter = Lifter(config)
     load_weights(lifter, path)
     return lifter.eval()
+
+
+def shipped_lifter(keypoint_set: str) -> Lifter | None:
+    """The lifter in the package for a keypoint set; None where there is none."""
+    path = SHIPPED / f"lifter_{keypoint_set}.safetensors"
+    return load_lifter(path, keypoint_set=keypoint_set) if path.is_file() else None
 
 
 def _difference(found: LifterConfig, wanted: LifterConfig) -> str:

@@ -1,4 +1,4 @@
-"""The whole state of a training in one safetensors file: from it the training goes on bit for bit. Nothing is pickled."""
+"""The whole state of a training in one safetensors file: it goes on from there bit for bit. Nothing is pickled."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from physpose.networks.tmp import TMPConfig
 from physpose.progress import SILENT, Progress
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
-from physpose.training.loop import train
 from physpose.training.checkpoint import Course
+from physpose.training.loop import train
 from physpose.training.parallel import Processes
 from physpose.training.settings import Schedule
 
@@ -84,10 +84,16 @@ class LifterTask:
 
     def about(self) -> dict[str, Any]:
         """Settings and people, as JSON values."""
-        return json.loads(json.dumps({"training": asdict(self.training), "motions": self.motions, "people": self.people}))
+        return json.loads(
+            json.dumps({"training": asdict(self.training), "motions": self.motions, "people": self.people})
+        )
 
     def loss(
-        self, module: Lifter, step: int, batch: int, part: Processes = Processes()  # noqa: B008  frozen
+        self,
+        module: Lifter,
+        step: int,
+        batch: int,
+        part: Processes = Processes(),  # noqa: B008  frozen
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_GSR of the single frames; after the first stage L_TMP of the sequences is added."""
         data = self.data.batch(step, batch).rows(part.part(batch))

@@ -88,7 +88,7 @@ class _Loop:
         """Step until the end of the schedule, or until nothing gets better."""
         with progress.stage("train", self.schedule.steps) as stage:
             stage.update(self.course.step)
-            begin, loss, terms = time.monotonic(), torch.zeros(()), {}
+            begin = time.monotonic()
             while self.course.step < self.schedule.steps and self.course.waited < self.schedule.early_stop:
                 loss, terms = self.step()
                 stage.advance()
@@ -127,7 +127,7 @@ class _Loop:
     def must_be_finite(self, value: Tensor, what: str, terms: Mapping[str, Tensor]) -> None:
         if bool(torch.isfinite(value)):
             return
-        bad = ", ".join(f"{k} {float(v):g}" for k, v in terms.items())
+        bad = ", ".join(f"{k} {float(v.detach()):g}" for k, v in terms.items())
         file = self.folder / CHECKPOINT
         kept = f"; the checkpoint {file} is of before" if file.is_file() else ""
         raise TrainingError(f"{what} is {float(value)} at step {self.course.step} ({bad}){kept}; try a lower rate")

@@ -21,47 +21,15 @@ CROWDPOSE = Where(
     "download images and annotations linked at github.com/jeffffffli/CrowdPose; unpack so that the folder holds "
     "images/ and crowdpose_train.json, crowdpose_val.json, crowdpose_test.json",
 )
-OCHUMAN_NAMES = tuple(
-    [
-        "right_shoulder",
-        "right_elbow",
-        "right_wrist",
-        "left_shoulder",
-        "left_elbow",
-        "left_wrist",
-        "right_hip",
-        "right_knee",
-        "right_ankle",
-        "left_hip",
-        "left_knee",
-        "left_ankle",
-        "head",
-        "neck",
-        "right_ear",
-        "left_ear",
-        "nose",
-        "right_eye",
-        "left_eye",
-    ]
-)
-CROWDPOSE_NAMES = tuple(
-    [
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-        "left_hip",
-        "right_hip",
-        "left_knee",
-        "right_knee",
-        "left_ankle",
-        "right_ankle",
-        "head",
-        "neck",
-    ]
-)
+OCHUMAN_NAMES = (
+    "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "right_hip",
+    "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "head", "neck", "right_ear", "left_ear", "nose",
+    "right_eye", "left_eye",
+)  # fmt: skip
+CROWDPOSE_NAMES = (
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",
+    "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "head", "neck",
+)  # fmt: skip
 PLAIN = {"head": "vertex", "neck": "mid_shoulder", "nose": "nose"}
 CROWDPOSE_SPLITS = ("train", "val", "test")
 

@@ -16,46 +16,14 @@ WHERE = Where(
     "register and download mpii_human_pose_v1.tar.gz and mpii_human_pose_v1_u12_2.zip from human-pose.mpi-inf.mpg.de; "
     f"unpack both so that the folder holds images/ and {ANNOTATION}",
 )
-NAMES = tuple(
-    [
-        "r_ankle",
-        "r_knee",
-        "r_hip",
-        "l_hip",
-        "l_knee",
-        "l_ankle",
-        "pelvis",
-        "thorax",
-        "upper_neck",
-        "head_top",
-        "r_wrist",
-        "r_elbow",
-        "r_shoulder",
-        "l_shoulder",
-        "l_elbow",
-        "l_wrist",
-    ]
-)
-LANDMARKS = tuple(
-    [
-        "ankle_r",
-        "knee_r",
-        "hip_r",
-        "hip_l",
-        "knee_l",
-        "ankle_l",
-        "mid_hip",
-        "thorax",
-        "mid_shoulder",
-        "vertex",
-        "wrist_r",
-        "elbow_r",
-        "shoulder_r",
-        "shoulder_l",
-        "elbow_l",
-        "wrist_l",
-    ]
-)
+NAMES = (
+    "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "pelvis", "thorax", "upper_neck", "head_top", "r_wrist",
+    "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist",
+)  # fmt: skip
+LANDMARKS = (
+    "ankle_r", "knee_r", "hip_r", "hip_l", "knee_l", "ankle_l", "mid_hip", "thorax", "mid_shoulder", "vertex",
+    "wrist_r", "elbow_r", "shoulder_r", "shoulder_l", "elbow_l", "wrist_l",
+)  # fmt: skip
 HEAD = 0.6  # of the head box' diagonal is the head's length in PCKh, by the authors' evaluation code
 MARGIN = 0.2  # by which a box about the joints is widened, since the annotation has none
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class LifterTraining:
     size: str = "base"  # a name of ``SIZES``
     single_steps: float = 0.25  # part of the steps in which GSR learns alone
     temporal: bool = True  # False: no TMP, single frames only
+    layers: int | None = None  # of graph attention, instead of the size's; 0: no graph
+    window: int | None = None  # tau of TMP, frames back and, where the size looks ahead, ahead
     bones: float = 0.5  # beta_1 of the GSR objective
     angles: float = 0.1  # beta_2, per radian
     velocity: float = 1e-3  # gamma_1 of the TMP objective, per (statures/s)^2
@@ -60,7 +62,11 @@ def lifter_config(training: LifterTraining) -> LifterConfig:
     if training.size not in SIZES:
         raise UnknownNameError("lifter size", training.size, SIZES)
     gsr, tmp = SIZES[training.size]
-    gsr = GSRConfig(**{**asdict(gsr), "keypoint_set": training.generator.keypoint_set})
+    gsr = replace(gsr, keypoint_set=training.generator.keypoint_set)
+    if training.layers is not None:
+        gsr = replace(gsr, layers=training.layers)
+    if training.window is not None:
+        tmp = replace(tmp, window=training.window, future=training.window if tmp.future else 0)
     return LifterConfig(gsr=gsr, tmp=tmp if training.temporal else None)
 
 

@@ -23,6 +23,7 @@ class EstimationSettings:
     depth_sigma: tuple[float, float, float] = (1.0, 1.0, 0.10)  # [m] its 3D bone vectors, camera x, y, z
     start_depth_sigma: float = 0.03  # [m] on all axes, for the first guess alone
     depth_robust: float = 2.0  # [sigma]
+    lift: bool = True  # where the detector gives no 3D, start from and lean on that of the shipped lifter, if any
 
     # the body
     limit_sigma: float = radians(1.0)  # outside the soft range

@@ -131,9 +131,9 @@ def test_pelvis_sees_the_vertical_where_it_should():
     assert (R[:, 2, 1] > 0).all()
 
 
-@pytest.mark.parametrize("kind", ["recorded", "usual", "ranging"])
+@pytest.mark.parametrize("kind", ["recorded", "usual", "seated", "ranging"])
 def test_every_kind_of_motion_stays_in_range_and_moves_smoothly(kind):
-    mix = MotionMix(**{k: float(k == kind) for k in ("recorded", "usual", "ranging")})
+    mix = MotionMix(**{k: float(k == kind) for k in ("recorded", "usual", "seated", "ranging")})
     skeleton = physpose.load_skeleton("child", age=6)
     time = np.tile(np.arange(30) / 30, (5, 1))
     q = RandomMotion(bank(), mix).draw(np.random.default_rng(0), skeleton, time)
@@ -147,7 +147,7 @@ def test_every_kind_of_motion_stays_in_range_and_moves_smoothly(kind):
 
 def test_no_motions_at_all_is_said():
     with pytest.raises(InputError, match="no motions"):
-        RandomMotion(None, MotionMix(usual=0, ranging=0)).draw(
+        RandomMotion(None, MotionMix(usual=0, seated=0, ranging=0)).draw(
             np.random.default_rng(0), physpose.load_skeleton("adult"), np.zeros((1, 2))
         )
 
@@ -293,7 +293,7 @@ def test_recorded_motions_of_other_bodies_are_refused():
         coordinate_names=("knee",), clips=(MotionClip(name="a", person="a", source="x", rate=30.0, q=np.ones((5, 8))),)
     )
     with pytest.raises(InputError, match="lack coordinates"):
-        SequenceGenerator(other, GeneratorSettings(people=1, mix=MotionMix(usual=0, ranging=0))).batch(0, 1)
+        SequenceGenerator(other, GeneratorSettings(people=1, mix=MotionMix(usual=0, seated=0, ranging=0))).batch(0, 1)
 
 
 def test_a_clip_must_hold_numbers(tmp_path):

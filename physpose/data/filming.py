@@ -19,7 +19,7 @@ class FilmingSettings:
 
     focal: tuple[float, float] = (0.75, 0.2)  # of the long image side: median, standard deviation of the logarithm
     size: tuple[float, float] = (0.25, 0.95)  # stature over the image's height, about
-    camera_height: tuple[float, float] = (1.3, 0.5)  # [m] above the pelvis' mean height less its usual: mean, deviation
+    camera_height: tuple[float, float] = (1.3, 0.5)  # [m] above the floor: mean, deviation
     from_anywhere: float = 0.15  # part that is filmed from an elevation drawn evenly instead
     elevation: tuple[float, float] = (-0.35, 1.1)  # [rad] of those
     roll: float = 0.05  # [rad] standard deviation
@@ -46,7 +46,7 @@ class Cameras(NamedTuple):
 
 
 def random_cameras(hips: Tensor, stature: Tensor, settings: FilmingSettings, g: Generator) -> Cameras:
-    """Cameras about people whose hips are at (N, T, 3) [m], world, z up, each of ``stature`` (N,) [m]."""
+    """Cameras about people whose hips are at (N, T, 3) [m], world, floor at z = 0, each of ``stature`` (N,) [m]."""
     N = len(hips)
     uniform = lambda a, b, *shape: a + (b - a) * torch.rand(N, *shape, generator=g)  # noqa: E731
     normal = lambda *shape: torch.randn(N, *shape, generator=g)  # noqa: E731
@@ -57,7 +57,7 @@ def random_cameras(hips: Tensor, stature: Tensor, settings: FilmingSettings, g: 
     share = uniform(*settings.size) * size[:, 1]
     distance = (stature * focal / share).clamp(min=NEAREST)
     height = settings.camera_height[0] + settings.camera_height[1] * normal()
-    usual = torch.asin(((height.clamp(0.2, 3.0) - 0.53 * stature) / distance).clamp(-0.7, 0.9))
+    usual = torch.asin(((height.clamp(0.2, 3.0) - aim[:, 2]) / distance).clamp(-0.7, 0.9))
     anywhere = uniform(0, 1) < settings.from_anywhere
     elevation = torch.where(anywhere, uniform(*settings.elevation), usual)
     azimuth = uniform(0, 2 * torch.pi)

@@ -34,7 +34,7 @@ class GeneratorSettings:
     frames: int = 12  # of a sequence
     rate: tuple[float, float] = (8.0, 30.0)  # [1/s] frames a second, drawn evenly on a logarithmic scale
     ages: tuple[tuple[float, float], ...] = ((3.0, 18.0), (18.0, 80.0))  # [years] a person is of one of these groups
-    people: int = 8  # in a batch
+    people: int = 4  # in a batch
     focal_known: float = 0.7  # part of sequences whose focal length is told
     focal_error: float = 0.08  # standard deviation of its logarithm, as told
     mix: MotionMix = field(default_factory=MotionMix)
@@ -62,7 +62,7 @@ class Batch(NamedTuple):
 
 
 class Bodies(NamedTuple):
-    """Keypoints of moving bodies, world, before any camera."""
+    """Keypoints of moving bodies, world, the lowest of a sequence at z = 0, before any camera."""
 
     true: Tensor  # (N, T, K, 3) [m]
     seen: Tensor  # (N, T, K, 3) [m], where a detector thinks that these points of the body are
@@ -112,6 +112,7 @@ class SequenceGenerator:
         q = torch.as_tensor(self.motion.draw(rng, skeleton, time), dtype=torch.float32)
         frames, points = chain.fk(q, scales), chain.keypoint_points(s.keypoint_set)
         true = chain.locate(frames, points, scales)
+        true = true - torch.tensor([0.0, 0, 1]) * true[..., 2].amin((1, 2))[:, None, None, None]  # onto the floor
         sigma = torch.as_tensor(skeleton.keypoint_set(s.keypoint_set).sigma, dtype=torch.float32)
         # the same point of the skin in every frame, but not the one that the skeleton means
         lasting = torch.as_tensor(rng.standard_normal((n, 1, *true.shape[2:])), dtype=torch.float32)

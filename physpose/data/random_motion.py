@@ -18,6 +18,12 @@ from physpose.types import Array
 # [rad] what motion capture of these marker sets does not tell: spread over people and moments (mostly unverified)
 UNTOLD = {k: np.radians(x) for k, x in
           {"subtalar": 8.0, "mtp": 12.0, "pro_sup": 35.0, "wrist_flex": 20.0, "wrist_dev": 10.0}.items()}  # fmt: skip
+# mean, spread [deg] of people on chairs and stools of all heights, leaning back or to the front; judgement
+SEATED = {
+    "hip_flexion": (80.0, 16.0), "hip_adduction": (-6.0, 9.0), "hip_rotation": (0.0, 10.0), "knee_angle": (88.0, 18.0),
+    "ankle_angle": (2.0, 10.0), "lumbar_extension": (-10.0, 15.0), UP[0]: (6.0, 14.0), UP[1]: (0.0, 3.0),
+}  # fmt: skip
+SITS = 0.75  # of the postures of a seated motion
 KEYS = 3  # postures that a sampled motion passes through
 PELVIS_HEIGHT = 0.53  # of the stature, standing
 
@@ -26,8 +32,9 @@ PELVIS_HEIGHT = 0.53  # of the stature, standing
 class MotionMix:
     """Shares of kinds of motion, and how recorded ones are changed."""
 
-    recorded: float = 0.75  # of a bank; without one, the others in their ratio
+    recorded: float = 0.60  # of a bank; without one, the others in their ratio
     usual: float = 0.15  # postures of the shipped posture prior, joined
+    seated: float = 0.15  # sitting, sitting down and rising: motion capture that may be shared holds little of it
     ranging: float = 0.10  # anywhere within the range of motion
     speed: tuple[float, float] = (0.7, 1.3)  # times that of the recording
     offset: float = float(np.radians(4.0))  # [rad] standard deviation of a constant change of each coordinate
@@ -45,11 +52,12 @@ class RandomMotion:
 
     def draw(self, rng: np.random.Generator, skeleton: Skeleton, time: Array) -> Array:
         """q (N, T, nq) at ``time`` (N, T) [s], each row from zero: one motion a row."""
-        shares = np.array([self.mix.recorded if self.bank else 0.0, self.mix.usual, self.mix.ranging])
+        mix = self.mix
+        shares = np.array([mix.recorded if self.bank else 0.0, mix.usual, mix.seated, mix.ranging])
         if shares.sum() <= 0:
             raise InputError("no motions to draw from: give recorded ones, or shares of sampled postures")
-        kinds = rng.choice(3, size=len(time), p=shares / shares.sum())
-        makers = (self._recorded, self._usual, self._ranging)
+        kinds = rng.choice(4, size=len(time), p=shares / shares.sum())
+        makers = (self._recorded, self._usual, self._seated, self._ranging)
         q = np.stack([makers[k](rng, skeleton, t) for k, t in zip(kinds, time, strict=True)])
         return self._varied(rng, skeleton, q, time)
 
@@ -65,11 +73,23 @@ class RandomMotion:
         return np.concatenate([q[:, :3] * size, q[:, 3:7], q[:, columns]], 1)
 
     def _usual(self, rng: np.random.Generator, skeleton: Skeleton, time: Array) -> Array:
-        prior = _prior()
-        x = prior.sample(KEYS, torch.Generator().manual_seed(int(rng.integers(2**62)))).numpy()
-        values = dict(zip(prior.names, x.T, strict=True))
+        return self._through(rng, skeleton, time, _usual_postures(rng))
+
+    def _seated(self, rng: np.random.Generator, skeleton: Skeleton, time: Array) -> Array:
+        """Each key sits or, less often, is any usual posture; arms are the latter's."""
+        values = _usual_postures(rng)
+        sits = rng.random(KEYS) < SITS
+        for name, (mean, spread) in SEATED.items():
+            both = rng.standard_normal(KEYS)  # what both legs share, and what is one leg's
+            for n in (name,) if name in values else (f"{name}_r", f"{name}_l"):
+                x = mean + spread * (0.8 * both + 0.6 * rng.standard_normal(KEYS))
+                values[n] = np.where(sits, np.radians(x), values[n])
+        return self._through(rng, skeleton, time, values)
+
+    def _through(self, rng: np.random.Generator, skeleton: Skeleton, time: Array, values: dict[str, Array]) -> Array:
+        """Through postures, each name's values (KEYS,)."""
         coordinates = np.stack([values[n] for n in skeleton.coordinate_names], -1)
-        up = np.stack([values[UP[0]], np.zeros(KEYS), values[UP[1]]], -1)
+        up = np.stack([np.sin(values[UP[0]]), np.zeros(KEYS), np.sin(values[UP[1]])], -1)
         return self._joined(rng, skeleton, time, coordinates, up)
 
     def _ranging(self, rng: np.random.Generator, skeleton: Skeleton, time: Array) -> Array:
@@ -105,6 +125,14 @@ class RandomMotion:
         turn = quat_exp(torch.as_tensor(self.mix.tilt * rng.standard_normal((N, 1, 3))))
         quat = quat_mul(turn, torch.as_tensor(q[..., 3:7])).numpy()
         return np.concatenate([q[..., :3], quat, np.clip(x, low, high)], -1)
+
+
+def _usual_postures(rng: np.random.Generator) -> dict[str, Array]:
+    """Coordinates and lean [rad] of ``KEYS`` postures of the prior, by name (KEYS,)."""
+    prior = _prior()
+    x = prior.sample(KEYS, torch.Generator().manual_seed(int(rng.integers(2**62)))).numpy()
+    values = dict(zip(prior.names, x.T, strict=True))
+    return values | {n: np.arcsin(np.clip(values[n], -0.97, 0.97)) for n in UP}
 
 
 @cache

@@ -40,7 +40,7 @@ SIZES = {
 class LifterTraining:
     """What a lifter is trained on, and with what weights of its losses."""
 
-    size: str = "base"  # a name of ``SIZES``
+    size: str = "small"  # a name of ``SIZES``
     single_steps: float = 0.25  # part of the steps in which GSR learns alone
     temporal: bool = True  # False: no TMP, single frames only
     layers: int | None = None  # of graph attention, instead of the size's; 0: no graph
@@ -135,7 +135,7 @@ class LifterTask:
     def validate(self, module: Lifter, step: int) -> float:
         """Mean distance from the truth [statures] on people held out, 12 joints."""
         if not self._validation:
-            size = 16 * self.training.generator.people
+            size = 32 * self.training.generator.people
             self._validation = [self.held_out.batch(i, size) for i in range(self.training.validation_batches)]
         return sum(float(joint_error(module, batch)) for batch in self._validation) / len(self._validation)
 

@@ -13,9 +13,9 @@ PRECISIONS = ("float32", "bfloat16")
 class Schedule:
     """The optimiser's course. The learning rate warms up, is halved on plateaus, and cools down to zero at the end."""
 
-    steps: int = 20_000  # of the optimiser, all stages together
-    batch: int = 128  # sequences or images a step, over all processes
-    lr: float = 1e-3  # of AdamW
+    steps: int = 5000  # of the optimiser, all stages together
+    batch: int = 32  # sequences or images a step, over all processes
+    lr: float = 1.5e-3  # of AdamW
     weight_decay: float = 0.01
     warmup: int = 200  # [steps] over which the learning rate rises from zero
     cooldown: float = 0.3  # last part of the steps, over which it falls to zero

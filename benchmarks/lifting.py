@@ -1,6 +1,6 @@
 """What each part of the lifter is worth, on generated people and cameras that no network has seen.
 
-    python benchmarks/lifting.py MOTIONS.npz [--steps 1000] [--seeds 3] [--only modules] [--quick] [--out FOLDER]
+    python benchmarks/lifting.py MOTIONS.npz [--steps 1000] [--seeds 3] [--only modules chain] [--quick] [--out FOLDER]
 
 MOTIONS.npz is what benchmarks/motion_bank.py makes. Tables, as in STSP-Net's ablation: modules (no graph, + graph
 attention, + temporal module), number of graph layers, window; the chain layer behind the network; children beside
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from physpose.training.lifter import JOINTS, LifterTraining, lifted, train_lifte
 from physpose.training.loop import WEIGHTS
 from physpose.training.settings import Schedule
 
+TABLES = ("modules", "layers", "windows", "chain", "children")  # methods of ``Bench``
 TEST_STREAM = 2
 RIGID = [(f"{a}_{s}", f"{b}_{s}") for a, b in (("knee", "ankle"), ("shoulder", "elbow")) for s in "rl"]
 ADULTS, SIX = ((20.0, 60.0),), ((6.0, 7.0),)
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=8, help="of 64 sequences to test on")
-    parser.add_argument("--only", default="", help="tables whose name holds this")
+    parser.add_argument("--only", nargs="*", default=TABLES, choices=TABLES, help="tables")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -58,18 +58,13 @@ def main() -> None:
         options.steps, options.seeds, options.batches = 2, 1, 1
     torch.set_num_threads(1)
     bench = Bench(load_motions(options.motions), options)
-    tables: dict[str, Callable[[], list[dict]]] = {
-        "modules": bench.modules, "layers": bench.layers, "windows": bench.windows, "chain": bench.chain,
-        "children": bench.children,
-    }  # fmt: skip
     report: dict = {"environment": {"torch": torch.__version__, "steps": options.steps, "seeds": options.seeds,
                                     "keypoint set": options.keypoint_set, "people": bench.people}}  # fmt: skip
-    for name, table in tables.items():
-        if options.only in name:
-            report[name] = table()
-            show(name, report[name])
-            options.out.mkdir(parents=True, exist_ok=True)
-            replace_file(options.out / "lifting.json", json.dumps(report, indent=1) + "\n")
+    for name in options.only:
+        report[name] = getattr(bench, name)()
+        show(name, report[name])
+        options.out.mkdir(parents=True, exist_ok=True)
+        replace_file(options.out / "lifting.json", json.dumps(report, indent=1) + "\n")
     print(f"\nwritten: {options.out / 'lifting.json'}")
 
 

@@ -31,10 +31,10 @@ class GeneratorSettings:
     """What is generated."""
 
     keypoint_set: str = "blazepose33"
-    frames: int = 12  # of a sequence
+    frames: int = 8  # of a sequence
     rate: tuple[float, float] = (8.0, 30.0)  # [1/s] frames a second, drawn evenly on a logarithmic scale
     ages: tuple[tuple[float, float], ...] = ((3.0, 18.0), (18.0, 80.0))  # [years] a person is of one of these groups
-    people: int = 4  # in a batch
+    people: int = 8  # in a batch
     focal_known: float = 0.7  # part of sequences whose focal length is told
     focal_error: float = 0.08  # standard deviation of its logarithm, as told
     mix: MotionMix = field(default_factory=MotionMix)

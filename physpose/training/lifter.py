@@ -135,7 +135,7 @@ class LifterTask:
     def validate(self, module: Lifter, step: int) -> float:
         """Mean distance from the truth [statures] on people held out, 12 joints."""
         if not self._validation:
-            size = 32 * self.training.generator.people
+            size = 16 * self.training.generator.people
             self._validation = [self.held_out.batch(i, size) for i in range(self.training.validation_batches)]
         return sum(float(joint_error(module, batch)) for batch in self._validation) / len(self._validation)
 

@@ -13,17 +13,17 @@ PRECISIONS = ("float32", "bfloat16")
 class Schedule:
     """The optimiser's course. The learning rate warms up, is halved on plateaus, and cools down to zero at the end."""
 
-    steps: int = 5000  # of the optimiser, all stages together
-    batch: int = 32  # sequences or images a step, over all processes
-    lr: float = 1.5e-3  # of AdamW
+    steps: int = 2000  # of the optimiser, all stages together
+    batch: int = 96  # sequences or images a step, over all processes
+    lr: float = 2e-3  # of AdamW
     weight_decay: float = 0.01
     warmup: int = 200  # [steps] over which the learning rate rises from zero
     cooldown: float = 0.3  # last part of the steps, over which it falls to zero
     clip: float = 1.0  # largest norm of a gradient
-    validate_every: int = 500  # [steps]
+    validate_every: int = 250  # [steps]
     patience: int = 5  # validations without a better one, after which the learning rate is halved
     early_stop: int = 20  # validations without a better one, after which training ends
-    checkpoint_every: int = 500  # [steps]
+    checkpoint_every: int = 250  # [steps]
     precision: str = "float32"  # "bfloat16": forward passes in mixed precision, for GPUs
     seed: int = 0
 

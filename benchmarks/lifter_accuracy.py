@@ -24,7 +24,6 @@ from video_accuracy import SAMPLES, joint_track
 
 import physpose
 from physpose.estimation.lifting import with_lifted_landmarks
-from physpose.estimation.settings import EstimationSettings
 from physpose.io.tables import replace_file
 from physpose.networks.lifter import Lifter, load_lifter, shipped_lifter
 from physpose.pipeline import camera_prior
@@ -78,7 +77,6 @@ def fits(seen: Observations, height: float, lifters: dict[str, Lifter | None]) -
     """Fits that differ in where they start, and in the depth that they lean on."""
     kp, prior = seen.keypoints, camera_prior(None, seen)[0]
     found: dict[str, physpose.FitResult] = {}
-    flat = EstimationSettings(lift=False)
     for name, points in (("blazepose33", kp), ("coco17", coco(kp))):
         starts = {"2D alone": replace(points, landmarks=None)}
         if points.landmarks is not None:
@@ -86,7 +84,7 @@ def fits(seen: Observations, height: float, lifters: dict[str, Lifter | None]) -
         if lifters[name] is not None:
             starts["lifter"] = with_lifted_landmarks(points, prior.focal, prior.principal_point, height, lifters[name])
         for start, given in starts.items():
-            found[f"{name}, {start}"] = physpose.fit(given, height=height, settings=flat)
+            found[f"{name}, {start}"] = physpose.fit(given, height=height)
     return found
 
 

@@ -113,8 +113,9 @@ def test_refinement_comes_nearer_to_the_bones(opengl, tiny):
     p = (true + 2 * torch.randn(true.shape, generator=g)).requires_grad_()
     steps = task.refine(p, true)
     sums = [float(sum(s)) for s in steps]
-    assert sums[-1] < 0.5 * sums[0]
+    assert sums == sorted(sums, reverse=True)
+    assert sums[-1] < 0.8 * sums[0]
     lengths = (true[..., task.edges[:, 0], :] - true[..., task.edges[:, 1], :]).norm(dim=-1)
     spatial, _, domain = task.terms(true, lengths)
-    assert not spatial.any()  # the truth has the right bones
-    assert not domain.any()
+    assert float(spatial.max()) < 1e-8  # the truth has the right bones
+    assert float(domain.max()) < 1e-8

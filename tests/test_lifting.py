@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import physpose
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.random_motion import MotionMix
 from physpose.estimation.lifting import with_lifted_landmarks
+from physpose.estimation.settings import EstimationSettings
+from physpose.estimation.trajectory import fit_trajectory
+from physpose.estimation.video_problem import CameraPrior
 from physpose.networks.lifter import SHIPPED, load_lifter, shipped_lifter
 from physpose.skeleton.keypoint_sets import keypoint_names
 from physpose.types import Array, Keypoints2D
@@ -93,6 +97,21 @@ def test_sets_without_a_lifter_stay_as_they_are():
     )  # fmt: skip
     assert shipped_lifter("h36m17") is None
     assert with_lifted_landmarks(kp, 800.0, (1.0, 1.0), 1.7) is kp
+
+
+def test_a_fit_starts_from_the_lifter_where_it_is_asked_to():
+    (batch, _) = batches("coco17")
+    kp, point = keypoints(batch, 0, "coco17"), batch.view.principal_point[0]
+    focal, size = float(batch.view.focal[0]), (int(2 * point[0]), int(2 * point[1]))
+    camera = CameraPrior(image_size=size, focal=focal, sigma_log_focal=0.0, principal_point=(size[0] / 2, size[1] / 2))
+    body = physpose.load_skeleton("adult", height=1.7)
+    given = with_lifted_landmarks(kp, focal, camera.principal_point, 1.7)
+    found = [
+        fit_trajectory(body, points, camera, True, EstimationSettings(lift=lift)).q
+        for points, lift in ((given, False), (kp, True), (kp, False))
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
 
 
 def test_weights_in_the_package_are_small_and_say_what_they_are():

@@ -112,6 +112,7 @@ class Bench:
         return [
             self.row("no graph, single frames", layers=0, temporal=False),
             self.row("+ GSR", temporal=False),
+            self.row("+ GSR beside own features", temporal=False, own=True),
             self.row("+ GSR + TMP"),
         ]
 
@@ -130,10 +131,11 @@ class Bench:
         """Errors in statures of 6-year-olds and adults."""
         adults, six = self.test(ages=ADULTS), self.test(ages=SIX)
         rows = []
-        for name, settings in (("all ages", {}), ("adults only", {"ages": ADULTS})):
-            networks = self.networks(**settings)
+        shipped = shipped_lifter(self.options.keypoint_set)
+        trained = {"trained on all ages": self.networks(), "trained on adults only": self.networks(ages=ADULTS)}
+        for name, networks in (({"shipped": [shipped]} if shipped else {}) | trained).items():
             a, c = (float(np.mean([errors(n, b)["mpjpe_statures"] for n in networks])) for b in (adults, six))
-            rows.append({"network": f"trained on {name}", "adults": a, "six_years": c, "ratio": c / a})
+            rows.append({"network": name, "adults": a, "six_years": c, "ratio": c / a})
         return rows
 
 

@@ -44,6 +44,7 @@ class LifterTraining:
     single_steps: float = 0.25  # part of the steps in which GSR learns alone
     temporal: bool = True  # False: no TMP, single frames only
     layers: int | None = None  # of graph attention, instead of the size's; 0: no graph
+    own: bool = False  # does the regression see a node's own features beside the graph's
     window: int | None = None  # tau of TMP, frames back and, where the size looks ahead, ahead
     bones: float = 0.5  # beta_1 of the GSR objective
     angles: float = 0.1  # beta_2, per radian
@@ -62,7 +63,7 @@ def lifter_config(training: LifterTraining) -> LifterConfig:
     if training.size not in SIZES:
         raise UnknownNameError("lifter size", training.size, SIZES)
     gsr, tmp = SIZES[training.size]
-    gsr = replace(gsr, keypoint_set=training.generator.keypoint_set)
+    gsr = replace(gsr, keypoint_set=training.generator.keypoint_set, own=training.own)
     if training.layers is not None:
         gsr = replace(gsr, layers=training.layers)
     if training.window is not None:

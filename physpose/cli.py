@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | batch | id | check | skeletons | demo``, in the words of the Python arguments."""
+"""The command line: ``physpose fit | batch | id | check | skeletons | train | demo``: Python's arguments as words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -37,6 +38,7 @@ EPILOG = """examples:
   physpose check girl
   physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
   physpose skeletons child --age 8
+  physpose train --motions motions.npz --keypoint-set coco17 --out lifter
 
 exit codes: 0 done (check: plausible), 1 check: not plausible, batch: a clip failed, 2 input or output that
 cannot be used, 130 interrupted, 143 terminated"""
@@ -83,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_id(commands)
     _add_check(commands)
     _add_skeletons(commands)
+    _add_train(commands)
     _add_demo(commands)
     return parser
 
@@ -181,6 +184,27 @@ def _add_skeletons(commands: Any) -> None:
     skeletons.add_argument("name", metavar="NAME", nargs="?", help="the skeleton to show; without it, list them all")
     _add_subject(skeletons)
     skeletons.set_defaults(run=_skeletons)
+
+
+def _add_train(commands: Any) -> None:
+    help_text = "train a lifter, 2D keypoints of a video to 3D, on generated people"
+    train = commands.add_parser("train", help=help_text, description=help_text)
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for weights, checkpoint and log")
+    train.add_argument("--motions", metavar="FILE", help="recorded motions, .npz (default: sampled postures alone)")
+    train.add_argument("--keypoint-set", default="blazepose33", metavar="NAME", help="(default: %(default)s)")
+    train.add_argument("--size", default="small", help="of the network: small, base, paper (default: %(default)s)")
+    train.add_argument("--no-temporal", action="store_true", help="single frames only, without the TMP-Module")
+    train.add_argument("--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="[years] (default: 3 to 80)")
+    train.add_argument("--steps", type=int, default=2000, help="of the optimiser (default: %(default)s)")
+    train.add_argument("--batch", type=int, default=96, help="sequences a step (default: %(default)s)")
+    train.add_argument("--lr", type=float, default=2e-3, help="highest learning rate (default: %(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    train.add_argument("--precision", default="float32", help="or bfloat16, on GPUs (default: %(default)s)")
+    train.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    train.add_argument("--start", metavar="FILE", help="weights to begin with")
+    train.add_argument("--resume", action="store_true", help="go on with the training in --out")
+    train.add_argument("--curves", action="store_true", help="also draw the learning curves; needs matplotlib")
+    train.set_defaults(run=_train)
 
 
 def _add_demo(commands: Any) -> None:
@@ -366,6 +390,32 @@ def _print_result(summary: dict[str, Any], files: dict[str, Path]) -> None:
     reports = [path for path in files.values() if Path(path).suffix == ".html"]
     for path in reports:
         print(f"\nreport: {Path(path).resolve()}")
+
+
+def _train(args: argparse.Namespace) -> None:
+    """Train, say where the weights are; several processes when ``torchrun`` starts them."""
+    _check_writable(args.out)
+    from physpose.data.generator import GeneratorSettings
+    from physpose.data.motion_bank import load_motions
+    from physpose.progress import for_console
+    from physpose.training.lifter import LifterTraining, train_lifter
+    from physpose.training.loop import LOG, WEIGHTS
+    from physpose.training.record import draw_curves
+    from physpose.training.settings import Schedule
+
+    generator = GeneratorSettings(keypoint_set=args.keypoint_set)
+    if args.ages:
+        generator = replace(generator, ages=((args.ages[0], args.ages[1]),))
+    training = LifterTraining(size=args.size, temporal=not args.no_temporal, generator=generator)
+    schedule = Schedule(**{k: getattr(args, k) for k in ("steps", "batch", "lr", "seed", "precision")})
+    course = train_lifter(
+        args.out, training, schedule, bank=load_motions(args.motions) if args.motions else None, start=args.start,
+        resume=args.resume, device=args.device, progress=for_console(_console()),
+    )  # fmt: skip
+    if os.environ.get("RANK", "0") == "0":
+        print(f"validation {course.best:.4f} statures at step {course.best_step}: {(args.out / WEIGHTS).resolve()}")
+        if args.curves:
+            print(draw_curves(args.out / LOG, args.out / "curves.png").resolve())
 
 
 def _camera(text: str | None) -> float | Path | None:

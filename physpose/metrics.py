@@ -1,8 +1,8 @@
 """How good an estimate is: tensors in, a tensor out, any leading batch shape.
 
-Poses are (*b, K, d), sequences (*b, T, K, d) with real time stamps ``time`` (T,) [s]; ``visible`` (*b, K) or (*b, T, K)
-says which keypoints count. Each metric is a mean over what counts; where nothing counts it is NaN, never zero. Lengths
-are metres throughout (the papers print millimetres).
+Poses are (*b, K, d), sequences (*b, T, K, d) with real time stamps ``time`` (T,) or (*b, T) [s]; ``visible`` (*b, K) or
+(*b, T, K) says which keypoints count. Each metric is a mean over what counts; where nothing counts it is NaN, never
+zero. Lengths are metres throughout (the papers print millimetres).
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def accelerations(p: Tensor, time: Tensor) -> Tensor:
     a_t = 2 (v_{t+1/2} - v_{t-1/2}) / (h_{t+1/2} + h_{t-1/2}), exact on parabolas at any time stamps
     """
     h = _steps(p, time)
-    return 2 * velocities(p, time).diff(dim=-3) / (h[1:] + h[:-1])
+    return 2 * velocities(p, time).diff(dim=-3) / (h[..., 1:, :, :] + h[..., :-1, :, :])
 
 
 def temporal_smoothness(p: Tensor, time: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -191,13 +191,13 @@ def _same_shape(predicted: Tensor, true: Tensor) -> None:
 
 
 def _steps(p: Tensor, time: Tensor) -> Tensor:
-    """(T - 1, 1, 1) [s]"""
-    if p.ndim < 3 or time.shape != (p.shape[-3],):
+    """(T - 1, 1, 1) or (*b, T - 1, 1, 1) [s]"""
+    if p.ndim < 3 or time.shape not in ((p.shape[-3],), p.shape[:-2]):
         raise InputError(f"time of shape {tuple(time.shape)} for a sequence (*b, T, K, d) of shape {tuple(p.shape)}")
-    step = time.diff()
+    step = time.diff(dim=-1)
     if not bool((step > 0).all()):
         raise InputError("time must be strictly increasing")
-    return step[:, None, None]
+    return step[..., None, None]
 
 
 def _weights(x: Tensor, visible: Tensor | None) -> Tensor:

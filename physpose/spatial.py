@@ -51,6 +51,14 @@ def so3_exp(w: Tensor) -> Tensor:
     return torch.eye(3, dtype=w.dtype, device=w.device) + a[..., None, None] * K + b[..., None, None] * (K @ K)
 
 
+def turn_of_z(ray: Tensor) -> Tensor:
+    """The smallest rotation (*b, 3, 3) that turns the z axis onto unit vectors (*b, 3), which must not be -z."""
+    v = torch.stack([-ray[..., 1], ray[..., 0], torch.zeros_like(ray[..., 0])], -1)  # z x ray
+    K = skew(v)
+    # 1 + [v]x + [v]x^2 / (1 + c), c the cosine between them
+    return torch.eye(3, dtype=ray.dtype, device=ray.device) + K + K @ K / (1 + ray[..., 2])[..., None, None]
+
+
 def quat_to_matrix(quat: Tensor) -> Tensor:
     """Rotation matrix (*b, 3, 3) of a unit quaternion xyzw (*b, 4)."""
     u, w = quat[..., :3], quat[..., 3:]

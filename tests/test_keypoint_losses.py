@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 
 from physpose.errors import InputError
 from physpose.losses import hstpn, keypoints, stsp_net
+from physpose.losses.refinement import joint_angle
 
 TIME = torch.tensor([0.0, 0.1, 0.3, 0.4, 0.6], dtype=torch.float64)  # uneven on purpose
 SHAPES = [(), (1,), (3, 1, 2)]
@@ -119,7 +120,7 @@ def test_joint_angle_by_hand():
     c, s = math.cos(math.radians(30)), math.sin(math.radians(30))
     p = torch.tensor([[1.0, 0, 0], [0, 0, 0], [c, s, 0], [-1, 0, 0]], dtype=torch.float64)
     triples = torch.tensor([[0, 1, 2], [0, 1, 3]])
-    torch.testing.assert_close(stsp_net.angles(p, triples), tensor(math.radians(30), math.pi))
+    torch.testing.assert_close(joint_angle(p, triples), tensor(math.radians(30), math.pi))
     limits = torch.tensor([[45.0, 160.0], [0.0, 160.0]], dtype=torch.float64).deg2rad()
     expected = math.radians(15 + 20) / 2
     assert float(stsp_net.joint_angle_loss(p, triples, limits)) == pytest.approx(expected)
@@ -128,7 +129,7 @@ def test_joint_angle_by_hand():
 
 def test_straight_and_folded_joints_have_finite_gradients():
     p = torch.tensor([[1.0, 0, 0], [0, 0, 0], [-1, 0, 0], [2, 0, 0]], dtype=torch.float64, requires_grad=True)
-    angles = stsp_net.angles(p, torch.tensor([[0, 1, 2], [0, 1, 3]]))
+    angles = joint_angle(p, torch.tensor([[0, 1, 2], [0, 1, 3]]))
     (gradient,) = torch.autograd.grad(angles.sum(), p)
     assert torch.isfinite(gradient).all()
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.errors import NoPersonError
 from physpose.estimation.state import CameraState
+from physpose.losses.reprojection import translation
+from physpose.networks.lifter import turn_to_keypoints
 from physpose.skeleton.model import KeypointSet
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array, Keypoints2D
@@ -42,19 +44,7 @@ def viewing_rotation(kp: Keypoints2D, focal: float, principal_point: Array) -> A
 
     Detectors that look at a crop around the person give 3D as if the camera looked straight at it.
     """
-    seen = np.isfinite(kp.uv[0, ..., 0])
-    count = np.maximum(seen.sum(1, keepdims=True), 1)
-    centre = np.where(seen[..., None], kp.uv[0], 0.0).sum(1) / count
-    ray = np.column_stack([(centre - principal_point) / focal, np.ones(len(centre))])
-    ray[~seen.any(1)] = (0, 0, 1)
-    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-    z = np.array([0.0, 0, 1])
-    v, c = np.cross(z, ray), ray[:, 2]
-    K = np.zeros((len(ray), 3, 3))
-    K[:, 0, 1], K[:, 0, 2], K[:, 1, 0] = -v[:, 2], v[:, 1], v[:, 2]
-    K[:, 1, 2], K[:, 2, 0], K[:, 2, 1] = -v[:, 0], -v[:, 1], v[:, 0]
-    # rotation between two unit vectors: 1 + [v]x + [v]x^2 / (1 + c)
-    return np.eye(3) + K + K @ K / (1 + c)[:, None, None]
+    return turn_to_keypoints(torch.as_tensor(kp.uv[0]), torch.tensor(focal), torch.as_tensor(principal_point)).numpy()
 
 
 def facing_from_landmarks(landmarks: Array, names: tuple[str, ...], start: CameraState) -> Array:
@@ -81,23 +71,14 @@ def upright_facing(yaw: float, T: int) -> Array:
 
 
 def place(p_camera: Array, uv: Array, weight: Array, focal: float, principal_point: Array) -> Array:
-    """Translation (T, 3) [m, camera axes] that makes points (T, K, 3) project to uv (T, K, 2): linear least squares.
+    """Translation (T, 3) [m, camera axes] that makes points (T, K, 3) project to uv (T, K, 2).
 
-    (x + t_x) f = (u - c_x) (z + t_z), and the same for y. NaN where fewer than four points are seen.
+    As ``reprojection.translation``; NaN where fewer than four points are seen.
     """
     w = np.where(np.isfinite(uv[..., 0]), weight, 0.0)
-    m = np.where(w[..., None] > 0, uv - principal_point, 0.0)
-    one, zero = np.ones_like(w), np.zeros_like(w)
-    Ax = np.stack([focal * one, zero, -m[..., 0]], -1)
-    Ay = np.stack([zero, focal * one, -m[..., 1]], -1)
-    bx = m[..., 0] * p_camera[..., 2] - focal * p_camera[..., 0]
-    by = m[..., 1] * p_camera[..., 2] - focal * p_camera[..., 1]
-    A, b = np.concatenate([Ax, Ay], 1), np.concatenate([bx, by], 1)
-    w2 = np.concatenate([w, w], 1)[..., None]
-    N, y = (A * w2).swapaxes(1, 2) @ A, (A * w2).swapaxes(1, 2) @ b[..., None]
-    enough = (w > 0).sum(1) >= MIN_POINTS
-    t = np.full((len(uv), 3), np.nan)
-    t[enough] = np.linalg.solve(N[enough], y[enough])[..., 0]
+    tensors = (torch.as_tensor(x, dtype=torch.float64) for x in (p_camera, uv, w, focal, principal_point))
+    t = translation(*tensors).numpy()
+    t[(w > 0).sum(1) < MIN_POINTS] = np.nan
     t[~(t[:, 2] > 0.3)] = np.nan  # behind or inside the camera
     return t
 

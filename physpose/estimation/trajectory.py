@@ -18,6 +18,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation.facing import most_likely_path
+from physpose.estimation.lifting import with_lifted_landmarks
 from physpose.estimation.problem import EARTH_GRAVITY
 from physpose.estimation.rig_problem import RigProblem
 from physpose.estimation.settings import EstimationSettings
@@ -31,6 +32,7 @@ from physpose.types import Array, Camera, Keypoints2D, Sigma
 CONTACT_HEIGHTS = (0.20, 0.10)  # [m] of the first coarse passes: the floor is not known well yet
 COARSE_ITERATIONS, FINE_ITERATIONS = 25, 10
 FINE_PASSES = 2
+USUAL_STATURE = 1.7  # [m] of a skeleton that stands for nobody in particular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,9 @@ def fit_trajectory(
     ``gravity`` [m/s^2] is a magnitude; at zero there is no floor. ``on_progress`` receives the fraction done.
     """
     with one_thread():
+        if kp.landmarks is None and (settings or EstimationSettings()).lift:
+            stature = skeleton.subject.height if skeleton.subject else USUAL_STATURE
+            kp = with_lifted_landmarks(kp, camera.focal, camera.principal_point, stature)
         problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings, gravity)
         return _fit(problem, kp, on_progress or (lambda fraction: None))
 

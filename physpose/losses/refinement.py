@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from physpose.errors import InputError
+from physpose.metrics import accelerations
 
 FLAT = 1e-12  # of the squared lengths: three points on a line, or two in one place, have no direction to turn to
 
@@ -38,14 +39,7 @@ def acceleration(p: Tensor, time: Tensor, mask: Tensor | None = None) -> Tensor:
 
     time: (T,) [s], strictly increasing, steps of any length.
     """
-    if time.shape != (p.shape[-3],):
-        raise InputError(f"time has shape {tuple(time.shape)}; ({p.shape[-3]},) needed, one a frame")
-    h = time.diff()
-    if not bool((h > 0).all()):
-        raise InputError("time must be strictly increasing")
-    h0, h1 = h[:-1, None, None], h[1:, None, None]
-    # a = 2 ((p2 - p1) / h1 - (p1 - p0) / h0) / (h0 + h1)
-    return _three_in_a_row(p, mask, lambda x: _parabola(x, h0, h1))
+    return _three_in_a_row(p, mask, lambda x: accelerations(x, time))
 
 
 def temporal(p: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -116,11 +110,6 @@ def _three_in_a_row(p: Tensor, mask: Tensor | None, difference: Callable[[Tensor
         return p[..., :0, :, :]
     all_seen = seen[..., :-2, :] & seen[..., 1:-1, :] & seen[..., 2:, :]
     return torch.where(all_seen[..., None], difference(p), 0.0)
-
-
-def _parabola(x: Tensor, h0: Tensor, h1: Tensor) -> Tensor:
-    before, after = x[..., 1:-1, :, :] - x[..., :-2, :, :], x[..., 2:, :, :] - x[..., 1:-1, :, :]
-    return 2 * (after / h1 - before / h0) / (h0 + h1)
 
 
 def _norm(x: Tensor) -> Tensor:

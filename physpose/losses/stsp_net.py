@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from physpose.losses.refinement import joint_angle
 from physpose.metrics import accelerations, mpjpe, velocities
 
 
@@ -51,15 +52,8 @@ def joint_angle_loss(p: Tensor, triples: Tensor, limits: Tensor) -> Tensor:
         triples: (A, 3) keypoints i, j, k; theta is the angle at j, in 0..pi.
         limits: (A, 2) [rad] smallest and largest angle.
     """
-    theta = angles(p, triples)
+    theta = joint_angle(p, triples)
     return (torch.relu(theta - limits[..., 1]) + torch.relu(limits[..., 0] - theta)).mean(-1)
-
-
-def angles(p: Tensor, triples: Tensor) -> Tensor:
-    """Angle (*b, A) [rad] at the second of each three keypoints; gradients stay finite at 0 and pi."""
-    at = p[..., triples, :]
-    u, v = at[..., 0, :] - at[..., 1, :], at[..., 2, :] - at[..., 1, :]
-    return torch.atan2(torch.linalg.cross(u, v).norm(dim=-1), (u * v).sum(-1))
 
 
 def gsr_objective(position: Tensor, bones: Tensor, angle: Tensor, *, beta1: float = 1.0, beta2: float = 1.0) -> Tensor:

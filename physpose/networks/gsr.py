@@ -24,6 +24,7 @@ class GSRConfig:
     layers: int = 2  # graph attention layers; the paper tries 1 to 3
     width: int = 256  # of a node's features in each layer, as in the paper
     heads: int = 1  # of the attention, one in the paper
+    own: bool = False  # does the regression see a node's own features beside the graph's; the paper's does not
     node_width: int = 32  # of a node's features as they go into the regression
     trunk: int = 512  # width of the regression network
     blocks: int = 2  # its residual blocks
@@ -41,7 +42,8 @@ class GSR(nn.Module):
     """2D keypoints (*b, K, 2) to 3D (*b, K, 3), each frame for itself.
 
     Phi_3D (14), which the paper leaves open, sees all nodes at once: after two layers a node knows of two bones about
-    it, but the depth of a wrist depends on the whole body.
+    it, but the depth of a wrist depends on the whole body. With ``own`` it also sees each node's features from before
+    the graph: what attention has mixed up is learned apart again only slowly.
     """
 
     def __init__(self, config: GSRConfig, neighbours: Tensor | None = None):
@@ -53,7 +55,7 @@ class GSR(nn.Module):
         self.node_in = nn.Linear(4 + config.features, config.embed)
         self.node = nn.Parameter(0.02 * torch.randn(K, config.embed))  # which keypoint a node is
         self.gat = nn.ModuleList(GraphAttention(a, b, neighbours, config.heads) for a, b in itertools.pairwise(width))
-        self.node_out = nn.Linear(width[-1], config.node_width)
+        self.node_out = nn.Linear(width[-1] + config.embed * config.own, config.node_width)
         self.trunk_in = nn.Linear(K * config.node_width, config.trunk)
         self.blocks = nn.ModuleList(_Residual(config.trunk, config.dropout) for _ in range(config.blocks))
         self.out = nn.Linear(config.trunk, 3 * K)
@@ -68,8 +70,10 @@ class GSR(nn.Module):
         """
         self._check(p, features)
         h, seen = self._nodes(p, confidence, features)
+        own = h
         for i, layer in enumerate(self.gat):
             h = layer(h, seen if i == 0 else None)  # a missing keypoint has nothing to tell until it has heard others
+        h = torch.cat([h, own], -1) if self.config.own else h
         x = nn.functional.gelu(self.trunk_in(nn.functional.gelu(self.node_out(h)).flatten(-2)))
         for block in self.blocks:
             x = block(x)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from physpose.errors import InputError, MissingPackageError
+from physpose.errors import InputError
 from physpose.io.tables import replace_file
 
 HEADER = "physpose"  # the metadata entry that holds ours, as JSON
@@ -40,11 +41,18 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str], about: Mapping
 
     The file takes its place only once it is whole.
     """
+    return save_tensors(path, module.state_dict(), about)
+
+
+def save_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None
+) -> Path:
+    """Write tensors by name as ``save_weights`` does a module's."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"cannot save weights as {str(path)!r}; give a name that ends in .safetensors")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
-    return replace_file(path, _safetensors().torch.save(tensors, {HEADER: json.dumps(dict(about or {}))}))
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return replace_file(path, safetensors.torch.save(plain, {HEADER: json.dumps(dict(about or {}))}))
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -65,13 +73,12 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
     """Tensors by name, and our entry of the header ({} where there is none)."""
     if not Path(path).is_file():
         raise InputError(f"no such file: {path}")
-    package = _safetensors()
     try:
-        with package.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         return tensors, json.loads(metadata.get(HEADER, "{}"))
-    except (package.SafetensorError, json.JSONDecodeError) as error:
+    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not a safetensors file that can be read ({error})") from error
 
 
@@ -107,11 +114,3 @@ def forward_flops(module: nn.Module, *inputs: Any) -> int:
 def _some(names: tuple[str, ...]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f", and {more} more" if more > 0 else "")
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise MissingPackageError("safetensors", "train", "reading and writing weights") from error
-    return safetensors

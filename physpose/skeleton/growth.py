@@ -7,7 +7,7 @@ adults, in between a smooth change from one to the other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,10 @@ class Distribution:
     def z(self, x: float) -> float:
         """Standard deviations from the median."""
         return log(x / self.M) / self.S if abs(self.L) < 1e-6 else ((x / self.M) ** self.L - 1) / (self.L * self.S)
+
+    def at(self, z: float) -> float:
+        """The value ``z`` standard deviations from the median."""
+        return self.M * (exp(self.S * z) if abs(self.L) < 1e-6 else (1 + self.L * self.S * z) ** (1 / self.L))
 
 
 def distribution(quantity: Quantity, age: float, sex: Sex) -> Distribution:

@@ -1,0 +1,61 @@
+"""3D keypoints from a detector's 2D ones by the shipped lifter, in the form in which MediaPipe gives its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+
+from physpose.networks.lifter import Lifter, View, shipped_lifter
+from physpose.types import Array, Keypoints2D
+
+RATE = 12.0  # [1/s] a lifter looks at every so many frames: it was trained at 8 to 30, and sees the further at fewer
+PIECE = 2000  # frames lifted at once: bounded memory
+
+
+@cache
+def _lifter(keypoint_set: str) -> Lifter | None:
+    return shipped_lifter(keypoint_set)
+
+
+def with_lifted_landmarks(
+    kp: Keypoints2D, focal: float, principal_point: tuple[float, float], stature: float, lifter: Lifter | None = None
+) -> Keypoints2D:
+    """The keypoints of one person (P = 1) with ``landmarks`` [m] from a lifter; as they are where none is shipped.
+
+    Axes as ``Keypoints2D.landmarks`` and ``initialise.viewing_rotation`` have them: of a camera turned to the person.
+
+    Args:
+        kp: 2D keypoints.
+        focal: [px], about.
+        principal_point: [px].
+        stature: [m] of the person: a picture alone does not tell it.
+        lifter: another lifter than the shipped one.
+    """
+    lifter = _lifter(kp.keypoint_set) if lifter is None else lifter
+    if lifter is None:
+        return kp
+    pieces = [slice(a, a + PIECE) for a in range(0, kp.n_frames, PIECE)]
+    pose = np.concatenate([_lifted(lifter, kp.frames(p), focal, principal_point) for p in pieces])
+    return replace(kp, landmarks=stature * pose[None])
+
+
+@torch.inference_mode()
+def _lifted(lifter: Lifter, kp: Keypoints2D, focal: float, principal_point: tuple[float, float]) -> Array:
+    """Poses (T, K, 3) [statures]; NaN in frames where nothing is seen."""
+    step = 1
+    if kp.n_frames > 1:
+        step = max(1, round(1 / (RATE * float(np.median(np.diff(kp.time))))))
+    view = View(torch.tensor(focal), torch.tensor(principal_point))
+    pose = np.full((*kp.uv.shape[1:3], 3), np.nan)
+    for first in range(min(step, kp.n_frames)):  # every step-th frame, then the frames between in the same way
+        rows = slice(first, None, step)
+        uv, confidence, time = (
+            torch.as_tensor(x, dtype=torch.float32)
+            for x in (kp.uv[0, rows], kp.confidence[0, rows], kp.time[rows] - kp.time[0])
+        )
+        found = lifter(uv, torch.nan_to_num(confidence), time, view)
+        pose[rows] = torch.where(found.seen[:, None, None], found.pose, torch.nan).double().numpy()
+    return pose

@@ -16,7 +16,7 @@ export PHYSPOSE_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format docs bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: install  ## ruff and mypy
 format: install  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## build the documentation into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet
 
 bench: install  ## run every benchmark; results go to benchmarks/results
 	set -e; for script in $$(grep -l '^if __name__' benchmarks/*.py | grep -v /fit_); do echo "== $$script"; $(BIN)/python $$script; done

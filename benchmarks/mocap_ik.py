@@ -92,7 +92,7 @@ class Fitter:
             [1 / np.radians(5.0) if n.startswith(UNSEEN) else 1 / np.radians(90.0) for n in names], dtype=torch.float64
         )
         self.limit_weight = 1 / np.radians(3.0)
-        self.angular = ~self.chain._v_linear
+        self.angular = ~self.chain.linear_columns
 
     def start(self, y: Tensor, R: Tensor, raised: bool) -> Tensor:
         """Rest posture at the measured pelvis, arms down or raised to the front."""

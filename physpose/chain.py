@@ -56,6 +56,12 @@ class KinematicChain(nn.Module):
         self._buffer("translation", np.array([b.joint.translation for b in skeleton.bodies]), dtype)
         self._buffer("rotation", np.array([b.joint.rotation for b in skeleton.bodies]), dtype)
         self._buffer("limits", np.array([c.range for c in skeleton.coordinates]).reshape(-1, 2), dtype)
+        hinges = [(j.q + k, j.v + k) for j in self._joints for k, kind in enumerate(j.axis_kinds) if kind == "hinge"]
+        self._hinges_q, self._hinges_v = ([h[i] for h in hinges] for i in (0, 1))
+        self._parents = [j.parent for j in self._joints]
+        self.register_buffer(
+            "linear_columns", torch.tensor([f for j in self._joints for f in j.linear]), persistent=False
+        )
         self.register_buffer("scale_index", torch.as_tensor(skeleton.scale_index), persistent=False)
         self.register_buffer("supports", torch.as_tensor(_supports(skeleton)), persistent=False)
         self.expansion = Expansion(skeleton, dtype) if skeleton.coordinate_map is not None else None
@@ -68,6 +74,7 @@ class KinematicChain(nn.Module):
     rotation: Tensor  # (n_bodies, 3, 3)
     limits: Tensor  # (n_coordinates, 2)
     scale_index: Tensor  # (n_bodies, 3)
+    linear_columns: Tensor  # (nv,) bool of the joints' own coordinates: which ones are translations
     supports: Tensor  # (n_bodies, nv) bool: does the velocity coordinate move the body
 
     def _buffer(self, name: str, value: np.ndarray, dtype: torch.dtype) -> None:
@@ -92,41 +99,43 @@ class KinematicChain(nn.Module):
         scales = self.axis_scales(log_scales)
         expanded = None if self.expansion is None else self.expansion(q, scales)
         q = q if expanded is None else expanded.q
+        turns = axis_rotation(self.axis[self._hinges_v], q[..., self._hinges_q]).unbind(-3)
+        offsets = (self.translation * scales[..., self._parents, :]).unbind(-2)
         R: list[Tensor] = []
         p: list[Tensor] = []
-        axes: list[Tensor] = []
+        before: list[Tensor] = []  # of each velocity coordinate, the axes in which its own axis is told
         origins: list[Tensor] = []
+        hinge = 0
         for i, joint in enumerate(self._joints):
-            R_i, p_i = self._joint_origin(i, joint.parent, R, p, scales, q)
+            R_i, p_i = self._joint_origin(i, joint.parent, R, p, offsets[i], q)
             if joint.kind == "free":
                 p_i = p_i + matvec(R_i, q[..., joint.q : joint.q + 3])
                 R_i = R_i @ quat_to_matrix(q[..., joint.q + 3 : joint.q + 7])
-                axes += list(R_i.unbind(-1)) * 2
-                origins += [p_i] * 6
             elif joint.kind == "ball":
                 R_i = R_i @ quat_to_matrix(q[..., joint.q : joint.q + 4])
-                axes += list(R_i.unbind(-1))
-                origins += [p_i] * 3
+            if joint.kind in ("free", "ball"):
+                before += [R_i] * joint.nv
+                origins += [p_i] * joint.nv
             for k, kind in enumerate(joint.axis_kinds):
-                axis, angle = self.axis[joint.v + k], q[..., joint.q + k]
-                axes.append(R_i @ axis)
+                before.append(R_i)
                 origins.append(p_i)
                 if kind == "hinge":
-                    R_i = R_i @ axis_rotation(axis, angle)
+                    R_i = R_i @ turns[hinge]
+                    hinge += 1
                 else:
-                    p_i = p_i + axes[-1] * angle[..., None]
+                    p_i = p_i + (R_i @ self.axis[joint.v + k]) * q[..., joint.q + k, None]
             R.append(R_i)
             p.append(p_i)
-        return Frames(torch.stack(R, -3), torch.stack(p, -2), torch.stack(axes, -2), torch.stack(origins, -2), expanded)
+        axes = matvec(torch.stack(before, -3), self.axis)
+        return Frames(torch.stack(R, -3), torch.stack(p, -2), axes, torch.stack(origins, -2), expanded)
 
     def _joint_origin(
-        self, i: int, parent: int, R: list[Tensor], p: list[Tensor], scales: Tensor, q: Tensor
+        self, i: int, parent: int, R: list[Tensor], p: list[Tensor], offset: Tensor, q: Tensor
     ) -> tuple[Tensor, Tensor]:
-        offset, R_joint = self.translation[i], self.rotation[i]
+        R_joint = self.rotation[i]
         if parent < 0:
             shape = q.shape[:-1]
-            return R_joint.expand(*shape, 3, 3), offset.expand(*shape, 3)
-        offset = offset * scales[..., parent, :]
+            return R_joint.expand(*shape, 3, 3), self.translation[i].expand(*shape, 3)
         p_i = p[parent] + matvec(R[parent], offset.expand_as(p[parent]))
         return R[parent] @ R_joint if self._joints[i].rotated else R[parent], p_i
 
@@ -153,14 +162,25 @@ class KinematicChain(nn.Module):
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
         # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
-        linear = self._v_linear[:, None]
+        linear = self.linear_columns[:, None]
         turn = torch.where(linear, 0.0, frames.axes)
         shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
         if self.expansion is not None and frames.expanded is not None:
             gain = frames.expanded.gain[..., None]
             turn, shift = gain * turn, gain * shift
-        columns = skew(located) @ -turn.mT[..., None, :, :] + shift.mT[..., None, :, :]
-        columns = columns * self.supports[points.body][:, None]
+        # [p, 1] @ [w x e_x; w x e_y; w x e_z; u] for all points and coordinates in one product
+        rows = torch.cat([skew(turn).transpose(-3, -1), shift.mT[..., None, :, :]], -3)  # (*b, 4, 3, nv)
+        p = torch.cat([located, torch.ones_like(located[..., :1])], -1)
+        columns = (p @ rows.flatten(-2)).unflatten(-1, rows.shape[-2:])
+        columns *= self.supports[points.body][:, None]  # in place: the largest array here
+        return columns if self.expansion is None else columns @ self.expansion.gather
+
+    def turning_jacobian(self, frames: Frames) -> Tensor:
+        """d(angular velocity of every body)/d(v) (*b, n_bodies, 3, nv), world axes."""
+        turn = torch.where(self.linear_columns[:, None], 0.0, frames.axes)
+        if self.expansion is not None and frames.expanded is not None:
+            turn = frames.expanded.gain[..., None] * turn
+        columns = turn.mT[..., None, :, :] * self.supports[:, None]
         return columns if self.expansion is None else columns @ self.expansion.gather
 
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
@@ -285,11 +305,6 @@ class KinematicChain(nn.Module):
     @property
     def _coordinate_q(self) -> list[int]:
         return [j.q + k for j in self._manifold if j.kind == "chain" for k in range(j.nq)]
-
-    @property
-    def _v_linear(self) -> Tensor:
-        flags = [f for j in self._joints for f in j.linear]
-        return torch.tensor(flags, device=self.axis.device)
 
     def _check(self, q: Tensor) -> None:
         if q.shape[-1:] != (self.nq,):

@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
+from physpose.estimation.dynamics import SUPPORT_HEIGHT, motion_with_dynamics
 from physpose.estimation.settings import EstimationSettings
 from physpose.inverse import body_wrenches, shape_of
 from physpose.known_motion import Kinematics
 from physpose.motions import Given, Reading, read_motion
-from physpose.pipeline import EARTH, SUPPORT_HEIGHT, motion_with_dynamics
+from physpose.pipeline import EARTH
 from physpose.plausibility import Plausibility, PlausibilitySettings, Recording, assess
 from physpose.plausibility.recording import located
 from physpose.plausibility.simulated import with_mujoco
@@ -110,7 +111,7 @@ def _recording(
 
 def _contact_points(body: Skeleton, q: Array) -> Array:
     frames = KinematicChain(body).fk(torch.as_tensor(q))
-    return located(body, frames.p.numpy(), frames.R.numpy())
+    return located(body.contact_points, body, frames.p.numpy(), frames.R.numpy())
 
 
 def _own_gravity(given: Given) -> Array:
@@ -158,14 +159,17 @@ def _with_forces(
         measured = dict(wrenches)
         for name, w in body_wrenches(contacts, body, positions).items():
             measured[name] = measured.get(name, 0.0) + w
-        nowhere = np.zeros(points.shape[:2])
+        nowhere = np.zeros((len(points), len(body.support_points)))
         found = motion_with_dynamics(
             body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured
         )
         return replace(found, contacts=contacts)
-    belief = _belief(points, moved.time, height)
-    if contacts is not None and contacts.points == tuple(p.name for p in body.contact_points):
-        belief = contacts.active.astype(float)
+    belief = np.zeros((len(points), len(body.support_points)))
+    belief[:, : points.shape[1]] = _belief(points, moved.time, height)
+    names = [p.name for p in body.support_points]
+    if contacts is not None and contacts.points and {*contacts.points} <= {*names}:
+        belief[:] = 0.0
+        belief[:, [names.index(n) for n in contacts.points]] = contacts.active
     return motion_with_dynamics(body, moved.time, moved.q, belief, g, rates=rates, floor=height, external=wrenches)
 
 

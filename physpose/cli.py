@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | id | check | skeletons | train | demo``, in the words of the Python arguments."""
+"""The command line: ``physpose fit | batch | id | check | skeletons | train | demo``, in Python's words."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from physpose import __version__
 from physpose.errors import InputError, PhysposeError
+from physpose.estimation.settings import PHYSICS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,15 +30,18 @@ GRAVITY = (0.0, 0.0, -9.81)  # [m/s^2], world
 EPILOG = """examples:
   physpose demo
   physpose fit clip.mp4 --height 1.75 --mass 70
+  physpose fit cam1.mp4 cam2.mp4 cam3.mp4 --camera Calib.toml --height 1.72
+  physpose fit walk.c3d --static stand.c3d --skeleton child --forces walk.c3d
   physpose fit keypoints.json --skeleton child --age 8 --sex f --height 1.28 --mass 26 --out girl
+  physpose batch study.csv --out study --dry-run
   physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
   physpose check girl
   physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
   physpose skeletons child --age 8
   physpose train --motions motions.npz --keypoint-set coco17 --out lifter
 
-exit codes: 0 done (check: plausible), 1 check: not plausible, 2 input or output that cannot be used,
-130 interrupted, 143 terminated"""
+exit codes: 0 done (check: plausible), 1 check: not plausible, batch: a clip failed, 2 input or output that
+cannot be used, 130 interrupted, 143 terminated"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,7 +52,25 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(EXIT_ERROR)
 
 
+class _Gravity(argparse.Action):
+    """Three numbers, or the word that leaves it open."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values == ["estimate"]:
+            namespace.gravity = "estimate"
+            return
+        try:
+            x, y, z = (float(v) for v in values)
+        except ValueError:
+            parser.error(
+                f"argument --gravity: expected 3 arguments, all numbers, or 'estimate'; {' '.join(values)} given"
+            )
+        namespace.gravity = (x, y, z)
+
+
 def _parser() -> argparse.ArgumentParser:
+    from physpose.cli_batch import add_batch  # here, since that takes the exit codes from this
+
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="physpose",
@@ -59,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"physpose {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
+    add_batch(commands)
     _add_id(commands)
     _add_check(commands)
     _add_skeletons(commands)
@@ -68,22 +91,44 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_fit(commands: Any) -> None:
-    fit = commands.add_parser("fit", help="fit a physical skeleton to a video or to keypoints")
-    fit.add_argument("source", metavar="SOURCE", help="a video, a keypoint file, or a folder of keypoint files")
+    fit = commands.add_parser("fit", help="fit a physical skeleton to a video, to keypoints or to markers")
+    fit.add_argument(
+        "source", metavar="SOURCE", nargs="+",
+        help="a video, a keypoint file or folder of them, one for each of several cameras; or markers: .trc, .c3d",
+    )  # fmt: skip
     fit.add_argument("--skeleton", default="adult", help="name or file of a skeleton (default: %(default)s)")
     _add_subject(fit)
-    fit.add_argument("--camera", metavar="FOCAL|FILE", help="focal length [px], or a camera file, if known")
+    fit.add_argument("--camera", metavar="FOCAL|FILE", help="focal length [px], or a calibration .toml, if known")
     fit.add_argument("--person", type=int, metavar="INDEX", help="which person (default: seen longest and largest)")
     fit.add_argument("--detector", default="mediapipe", help="finds keypoints in a video (default: %(default)s)")
     fit.add_argument("--keypoint-set", metavar="NAME", help="what the keypoints of a file are, if it does not tell")
     fit.add_argument("--fps", type=float, help="frames per second of a keypoint file [1/s]")
     fit.add_argument("--image-size", type=int, nargs=2, metavar=("W", "H"), help="[px] of a keypoint file's pictures")
     fit.add_argument(
-        "--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up"
-    )
+        "--gravity", nargs="+", default=GRAVITY, metavar="G", action=_Gravity,
+        help="three numbers GX GY GZ [m/s^2], z is up; or 'estimate': from flights that are seen",
+    )  # fmt: skip
+    fit.add_argument("--physics", choices=PHYSICS, help="how far the laws of motion shape it (default: full)")
+    _add_markers(fit)
     fit.add_argument("--check", choices=["mujoco"], help="also roll the motion out: what help does it need to stand?")
     _add_output(fit)
     fit.set_defaults(run=_fit)
+
+
+def _add_markers(fit: argparse.ArgumentParser) -> None:
+    lab = fit.add_argument_group("markers of a motion-capture laboratory (.trc, .c3d)")
+    lab.add_argument("--static", metavar="FILE", help="the same person standing still: size and marker places")
+    lab.add_argument("--forces", metavar="FILE", help="measured forces: .mot, .sto, .c3d, or external loads .xml")
+    lab.add_argument("--force-lowpass", type=float, metavar="HZ", help="cutoff of the forces' filter (default: none)")
+    lab.add_argument("--marker-set", metavar="NAME", help="'joint centres': use a gait model's points too")
+    lab.add_argument(
+        "--marker", action="append", default=[], metavar="LABEL=POINT", help="where a marker of another name sits"
+    )
+    yes_no = argparse.BooleanOptionalAction
+    lab.add_argument("--scale", action=yes_no, help="find the body's size (default: not for a model file)")
+    lab.add_argument("--register", action=yes_no, help="find the markers' places (default: not for a model file)")
+    lab.add_argument("--units", choices=["mm", "cm", "m"], help="of the marker file, against what it says")
+    lab.add_argument("--up", metavar="AXIS", help="of the marker file that points up: y or z")
 
 
 def _add_id(commands: Any) -> None:
@@ -223,11 +268,14 @@ def _console() -> Console:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    out = args.out or Path(f"{Path(args.source).resolve().stem}_physpose")
+    source = args.source[0] if len(args.source) == 1 else args.source
+    out = args.out or Path(f"{Path(args.source[0]).resolve().stem}_physpose")
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
-    asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
-    asked |= {"image_size": args.image_size and tuple(args.image_size), "check": args.check}
-    _fit_and_report(args.source, out, as_json=args.json, **asked)
+    asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": args.gravity}
+    asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
+    asked |= {k: getattr(args, k) for k in ("static", "forces", "force_lowpass", "scale", "register", "units", "up")}
+    asked |= {"marker_set": _marker_set(args)}
+    _fit_and_report(source, out, as_json=args.json, **asked)
 
 
 def _id(args: argparse.Namespace) -> None:
@@ -250,12 +298,20 @@ def _cutoff(text: str | None) -> float | str | None:
         raise InputError(f"--force-lowpass {text!r}: a number [Hz] or 'same' is needed") from None
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    """ "FORCE=BODY" as force -> body."""
+def _marker_set(args: argparse.Namespace) -> str | dict[str, str] | None:
+    if args.marker and args.marker_set:
+        raise InputError("--marker-set and --marker exclude each other; name the joint centres by --marker too")
+    return _pairs(args.marker, "--marker", "LABEL=POINT", "'right hip=asis_r'") or args.marker_set
+
+
+def _pairs(
+    texts: Sequence[str], option: str = "--body", form: str = "FORCE=BODY", example: str = "'plate 1=calcn_r'"
+) -> dict[str, str]:
+    """ "KEY=VALUE" as key -> value."""
     for text in texts:
         if "=" not in text:
-            raise InputError(f"--body {text!r}: FORCE=BODY is needed, e.g. 'plate 1=calcn_r'")
-    return {force: body for force, _, body in (text.partition("=") for text in texts)}
+            raise InputError(f"{option} {text!r}: {form} is needed, e.g. {example}")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -300,7 +356,7 @@ def _floor(text: str | None) -> float | str | None:
         return text
 
 
-def _fit_and_report(source: str, out: Path, *, as_json: bool, **asked: Any) -> None:
+def _fit_and_report(source: str | list[str], out: Path, *, as_json: bool, **asked: Any) -> None:
     from physpose import fit
     from physpose.progress import for_console
 

@@ -129,7 +129,9 @@ def result_arrays(result: FitResult) -> dict[str, Any]:
         k = result.keypoints
         arrays |= {"keypoint_uv": k.uv[0], "keypoint_confidence": k.confidence[0], "keypoint_names": np.array(k.names)}
     if result.sigma is not None:
-        arrays |= {f"sigma_{name}": value for name, value in vars(result.sigma).items()}
+        energy = result.sigma.energy
+        arrays |= {f"sigma_{name}": value for name, value in vars(result.sigma).items() if name != "energy"}
+        arrays |= {"sigma_kinetic_energy": energy.kinetic, "sigma_potential_energy": energy.potential}
     arrays["about"] = np.array(json.dumps(_about(result), default=_plain))
     return arrays
 

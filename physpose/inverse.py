@@ -79,17 +79,17 @@ def inverse_dynamics(
     start = clock.perf_counter()
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **shape_of(motion, skeleton, who))
-    _check_masses(body)
+    check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
     chain = KinematicChain(body)
     positions, rotations = _poses(chain, known.q)
-    measured = _measured(forces, known.time, lowpass, force_lowpass, bodies, body)
+    measured = measured_forces(forces, known.time, lowpass, force_lowpass, bodies, body)
     given = assign_to_feet(measured, body, known.time, positions, rotations, plates) if measured else None
     contacts = contacts_of(given, body, known.time, positions, rotations)
     moved = _dynamics(chain, known, positions, rotations, contacts, g)
     moved, opensim = _like_opensim(chain, moved) if like_opensim else (moved, ())
-    moved, residual = _residuals(moved, body, g, limits, plates)
+    moved, residual = with_residual(moved, body, g, limits, plates)
     evidence = (body, known, *opensim, *((measured, given) if measured and given else ()), *residual)
     return _finished(moved, known, body, g, evidence, clock.perf_counter() - start)
 
@@ -105,7 +105,8 @@ def shape_of(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str
     return {**who, "betas": file.betas[: model.shapedirs.shape[-1]]}
 
 
-def _check_masses(skeleton: Skeleton) -> None:
+def check_masses(skeleton: Skeleton) -> None:
+    """Refuse a body without masses."""
     if skeleton.mass <= 0:
         raise InputError(
             f"{skeleton.name} has no masses, so its motion tells no torques; give a skeleton whose bodies have masses"
@@ -120,7 +121,7 @@ def _poses(chain: KinematicChain, q: Array) -> tuple[Array, Array]:
 # --- forces -----------------------------------------------------------------------------------------------------------
 
 
-def _measured(
+def measured_forces(
     forces: str | Path | Forces | None,
     time: Array,
     lowpass: float | None,
@@ -128,7 +129,10 @@ def _measured(
     bodies: Mapping[str, str] | None,
     skeleton: Skeleton,
 ) -> Forces | None:
-    """The forces at the motion's times."""
+    """The forces of a file at the motion's times (T,) [s], checked; None without any.
+
+    Args as ``inverse_dynamics`` takes them.
+    """
     if forces is None:
         return None
     if isinstance(force_lowpass, str) and force_lowpass != "same":
@@ -274,10 +278,13 @@ class Evidence(Protocol):
     def warnings(self) -> tuple[str, ...]: ...
 
 
-def _residuals(
+def with_residual(
     motion: Motion, body: Skeleton, gravity: Array, limits: ResidualLimits | None, plates: PlateSettings | None
 ) -> tuple[Motion, tuple[Evidence, ...]]:
-    """The motion with the frames in which a force was missing marked, and the report; without forces nothing."""
+    """The motion with the frames in which a force was missing marked, and the report; without forces nothing.
+
+    The motion's contacts are measured ones; limits and plates None: their defaults.
+    """
     if motion.contacts.valid is None:
         return motion, ()
     report = residual_report(motion, body, gravity, limits or ResidualLimits(), plates)

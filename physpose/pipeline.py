@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from physpose import dynamics
-from physpose.caveats import STANDARD_GRAVITY, checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
-from physpose.chain import KinematicChain
+from physpose.caveats import (
+    ESTIMATE,
+    GravityFound,
+    checked_gravity,
+    focal_caveat,
+    gravity_found,
+    length_caveat,
+    seat_caveat,
+    unexplained,
+)
 from physpose.errors import InputError, UnknownNameError
-from physpose.estimation.contact import with_needed_support
-from physpose.estimation.derivatives import derivatives
-from physpose.estimation.forces import FRICTION, METHOD, split_root_wrench
+from physpose.estimation.dynamics import motion_with_dynamics
+from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.settings import EstimationSettings
-from physpose.estimation.trajectory import Trajectory, fit_trajectory
+from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
-from physpose.plausibility.recording import located
+from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.sources import Observations, observe
-from physpose.types import Array, Assumption, Camera, Contacts, Energy, FitStatus, Motion
+from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
+from physpose.views import Views, observe_views
 
 CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
-CONTACT_THRESHOLD = 0.5  # of the belief
-SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
 def fit(
@@ -51,7 +55,16 @@ def fit(
     keypoint_set: str | None = None,
     fps: float | None = None,
     image_size: tuple[int, int] | None = None,
-    gravity: tuple[float, float, float] = EARTH,
+    gravity: tuple[float, float, float] | str = EARTH,
+    physics: str | None = None,
+    static: Any = None,
+    forces: Any = None,
+    force_lowpass: float | None = None,
+    marker_set: str | Mapping[str, str] | None = None,
+    scale: bool | None = None,
+    register: bool | None = None,
+    units: str | None = None,
+    up: str | None = None,
     settings: EstimationSettings | None = None,
     check: str | None = None,
     progress: Progress | None = None,
@@ -60,17 +73,33 @@ def fit(
 
     Args:
         source: a video path; a keypoint file or folder (OpenPose, AlphaPose, COCO results, MMPose JSON); an array
-            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``.
-        skeleton: "adult", "child", "infant", a YAML path, or a loaded ``Skeleton``.
+            (T, K, 2|3) of pixels and confidence with ``keypoint_set`` and ``fps``; or ``Keypoints2D``. A list of them,
+            one for each of several cameras at once, with their calibration as ``camera``. Or markers of a laboratory: a
+            .trc or .c3d file, or ``Markers``.
+        skeleton: "adult", "child", "infant", a YAML path, an OpenSim model (.osim), or a loaded ``Skeleton``.
         age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
             tables and reported in ``result.assumptions``.
-        camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones.
+        camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
+            several cameras: a calibration .toml of Pose2Sim's or Anipose's kind, world z up.
         person: index of the person to fit; None: the one seen longest and largest (reported).
         detector: for videos, "mediapipe" or "rtmlib".
         keypoint_set: of arrays and of files that do not tell.
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
-        gravity: (3,) [m/s^2] in the result's world, z up.
+        gravity: (3,) [m/s^2] in the result's world, z up; "estimate": its size from flights, where some are seen (its
+            direction is always found, from a video).
+        physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
+            balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
+        static: with markers: a file of the same person standing still, from which size and places are found too.
+        forces: with markers: measured forces, .mot, .sto, .c3d (the markers' own file for its plates), or OpenSim's
+            external loads .xml; or ``Forces``. None: contact forces are estimated.
+        force_lowpass: cutoff [Hz] of the forces' zero-lag filter; None: not filtered.
+        marker_set: None: markers are recognised by the labels of common sets, and by a model's own; "joint centres"
+            takes those that a gait model left in the file too; or label -> point, see the skeleton's keypoint set
+            "markers".
+        scale: find the body's size from the markers; None: for named skeletons yes, for a model file or a loaded
+            skeleton no. ``register``: the same for the places of the markers on the body.
+        units: "mm", "cm" or "m" of a marker file, against what it says; ``up``: its axis that points up, "y" or "z".
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -79,27 +108,129 @@ def fit(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
-    progress, watch, g = progress or SILENT, _Watch(), checked_gravity(gravity)
+    numbers = settings or EstimationSettings()
+    numbers = replace(numbers, physics=physics) if physics else numbers
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
+    of_video: dict[str, Any] = {
+        "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
+        "physics": physics,
+    }  # fmt: skip
+    of_markers: dict[str, Any] = {
+        "static": static, "forces": forces, "force_lowpass": force_lowpass, "marker_set": marker_set, "scale": scale,
+        "register": register, "units": units, "up": up,
+    }  # fmt: skip
+    if is_marker_source(source):
+        from physpose.marker_pipeline import fit_marker_file  # here, since it builds on this module
+
+        _refuse(of_video, "a video or keypoints", "markers")
+        return fit_marker_file(
+            source, skeleton, age=age, sex=sex, height=height, mass=mass, gravity=gravity, settings=numbers,
+            check=check, progress=progress, **of_markers,
+        )  # fmt: skip
+    _refuse(of_markers, "markers (.trc, .c3d)", "a video or keypoints")
+    unknown = isinstance(gravity, str) and gravity == ESTIMATE
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
-    size = camera.image_size if isinstance(camera, Camera) else image_size
+    options = {"person": person, "detector": detector, "keypoint_set": keypoint_set, "fps": fps}
     with watch("detection"):
-        seen = observe(
-            source, person=person, detector=detector, keypoint_set=keypoint_set, fps=fps, image_size=size,
-            progress=progress,
-        )  # fmt: skip
-    prior, camera_assumption = camera_prior(camera, seen)
+        seen = _look(source, camera, {**options, "image_size": image_size, "progress": progress})
+    height_known = isinstance(skeleton, Skeleton) or height is not None
+    told: GravityFound | None = None
+    if unknown:
+        with watch("gravity"), progress.stage("estimate gravity", 100) as stage:
+            soft = replace(numbers, physics="soft" if numbers.physics == "full" else numbers.physics)
+            first = seen.fit(body, height_known, soft, fraction(stage), float(np.linalg.norm(g)))
+            told = gravity_found(fall_of_poses(first.skeleton, seen.shown.keypoints.time, first.q))
+            g = told.gravity
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
-        height_known = isinstance(skeleton, Skeleton) or height is not None
-        magnitude = float(np.linalg.norm(g))
-        trajectory = fit_trajectory(body, seen.keypoints, prior, height_known, settings, _fraction(stage), magnitude)
+        trajectory = seen.fit(body, height_known, numbers, fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.contact
-        motion = motion_with_dynamics(body_found, seen.keypoints.time, q, belief, g)
-    return _result(motion, trajectory, seen, body, (prior, camera_assumption), g, watch.seconds, check)
+        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
+        motion = motion_with_dynamics(body_found, seen.shown.keypoints.time, q, belief, g)
+    result = _result(motion, trajectory, seen, body, g, watch.seconds, check)
+    return result if told is None else told.noted(result)
+
+
+class _Seen(Protocol):
+    """What was seen of the person, and how a motion is fitted to it."""
+
+    @property
+    def shown(self) -> Observations:
+        """Of the one camera that is shown."""
+        ...
+
+    def fit(
+        self, body: Skeleton, height_known: bool, settings: EstimationSettings, report: Callable[[float], None],
+        gravity: float,
+    ) -> Trajectory: ...  # fmt: skip
+
+    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+        """Assumptions and warnings."""
+        ...
+
+
+def _look(source: Any, camera: Any, options: dict[str, Any]) -> _Seen:
+    several = isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path, Keypoints2D))
+    if several:
+        return _SeenByMany(observe_views(source, camera, **options))
+    if isinstance(camera, Camera):
+        options["image_size"] = camera.image_size
+    seen = observe(source, **options)
+    return _SeenByOne(seen, *camera_prior(camera, seen))
+
+
+@dataclass(frozen=True)
+class _SeenByOne:
+    shown: Observations
+    prior: CameraPrior
+    assumption: Assumption  # of the camera
+
+    def fit(
+        self, body: Skeleton, height_known: bool, settings: EstimationSettings, report: Callable[[float], None],
+        gravity: float,
+    ) -> Trajectory:  # fmt: skip
+        return fit_trajectory(body, self.shown.keypoints, self.prior, height_known, settings, report, gravity)
+
+    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+        camera = trajectory.camera
+        lines = (
+            Assumption(what="person", value=self.shown.choice, source=self.shown.chosen_by),
+            self.assumption,
+            Assumption(what="focal length", value=f"{camera.focal:.0f} px", source="estimated"),
+            Assumption(what="camera height", value=f"{camera.position[2]:.2f} m", source="estimated"),
+        )
+        return lines, (*self.shown.warnings, *focal_caveat(camera, self.prior))
+
+
+@dataclass(frozen=True)
+class _SeenByMany:
+    views: Views
+
+    @property
+    def shown(self) -> Observations:
+        return self.views.first
+
+    def fit(
+        self, body: Skeleton, height_known: bool, settings: EstimationSettings, report: Callable[[float], None],
+        gravity: float,
+    ) -> Trajectory:  # fmt: skip
+        kp, cameras = self.views.keypoints, self.views.cameras
+        return fit_rig_trajectory(body, kp, cameras, height_known, settings, report, gravity)
+
+    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+        floor = self.views.cameras[0].position[2] - trajectory.camera.position[2]
+        line = Assumption(what="floor", value=f"{floor:+.3f} m in the calibration's world", source="estimated")
+        return (*self.views.assumptions, line), self.views.warnings
+
+
+def _refuse(arguments: Mapping[str, Any], belong: str, given: str) -> None:
+    """Refuse arguments that would have no effect."""
+    useless = [name for name, value in arguments.items() if value is not None]
+    if useless:
+        raise InputError(f"{', '.join(useless)} can be used with {belong}; the source holds {given}: leave them out")
 
 
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:
@@ -118,113 +249,27 @@ def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumpti
     return prior, Assumption(what="focal length prior", value=f"{focal:.0f} px +- {100 * sigma:.0f} %", source=source)
 
 
-def motion_with_dynamics(
-    skeleton: Skeleton,
-    time: Array,
-    q: Array,
-    belief: Array,
-    gravity: Array,
-    *,
-    rates: tuple[Array, Array] | None = None,
-    floor: float = 0.0,
-    external: Mapping[str, Array] | None = None,
-) -> Motion:
-    """Velocities, contact forces, torques, momentum and energy of q (T, nq).
-
-    Args:
-        skeleton: whose motion.
-        time: (T,) [s].
-        q: (T, nq).
-        belief: (T, C) in 0..1 that a contact point touches the floor.
-        gravity: (3,) [m/s^2], world.
-        rates: v and a (T, nv) of q where they are known; None: differentiated from q.
-        floor: height [m]; -inf: none.
-        external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
-    """
-    chain = KinematicChain(skeleton)
-    v, a = rates or derivatives(chain, time, q)
-    Q, V, A, g = (torch.as_tensor(np.asarray(x, float)) for x in (q, v, a, gravity))
-    frames = chain.fk(Q)
-    positions, rotations = frames.p.numpy(), frames.R.numpy()
-    wrenches = dict(external or {})
-    root = _inverse_dynamics(chain, Q, V, A, g, wrenches)[:, :6]
-    contacts = _contacts(skeleton, belief, root, positions, rotations, gravity, floor)
-    for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
-        wrenches[name] = wrenches.get(name, 0.0) + wrench
-    tau = _inverse_dynamics(chain, Q, V, A, g, wrenches)
-    kinetic, potential = dynamics.energy(chain, Q, V, gravity=g)
-    return Motion(
-        time=time, q=q, v=v, a=a, tau=tau, positions=positions, rotations=rotations,
-        com=dynamics.center_of_mass(chain, Q).numpy(), contacts=contacts,
-        momentum=dynamics.centroidal_momentum(chain, Q, V).numpy(),
-        energy=Energy(kinetic=kinetic.numpy(), potential=potential.numpy()), power=tau * v,
-    )  # fmt: skip
-
-
-def _inverse_dynamics(
-    chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, gravity: Tensor, wrenches: Mapping[str, Array]
-) -> Array:
-    external = {name: torch.as_tensor(np.asarray(w, float)) for name, w in wrenches.items()}
-    return dynamics.rnea(chain, q, v, a, gravity=gravity, external=external).numpy()
-
-
-def _contacts(
-    skeleton: Skeleton, belief: Array, root: Array, positions: Array, rotations: Array, gravity: Array, floor: float
-) -> Contacts:
-    """Contacts that explain the wrench ``root`` (T, 6) that the motion needs, in the pelvis frame."""
-    points, names = located(skeleton, positions, rotations), tuple(p.name for p in skeleton.contact_points)
-    if not names or skeleton.bodies[0].joint.kind != "free":
-        why = "the world carries the body" if names else "the body has no contact points"
-        nowhere = np.zeros((len(positions), 0, 3))
-        return Contacts(points=(), active=nowhere[..., 0] > 0, force=nowhere, method=f"none: {why}")
-    force, moment = ((rotations[:, 0] @ root[:, i : i + 3, None])[..., 0] for i in (0, 3))
-    wrench = np.concatenate([force, moment + np.cross(positions[:, 0], force)], 1)
-    weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
-    active = belief > CONTACT_THRESHOLD
-    active = with_needed_support(active, points[..., 2] - floor, force[:, 2] / weight, SUPPORT_HEIGHT)
-    stature = skeleton.subject.height if skeleton.subject else 1.7
-    split = split_root_wrench(wrench, points, active, weight, stature)
-    return Contacts(points=names, active=active, force=split, method=METHOD.format(mu=FRICTION))
-
-
-def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rotations: Array) -> dict[str, Array]:
-    """Contact forces as wrenches (T, 6) on their bodies: force and moment about the body's origin, world axes."""
-    points = located(skeleton, positions, rotations)
-    wrenches: dict[str, Array] = {}
-    for c, point in enumerate(skeleton.contact_points if contacts.points else ()):
-        arm = points[:, c] - positions[:, skeleton.body_index(point.body)]
-        wrench = np.concatenate([contacts.force[:, c], np.cross(arm, contacts.force[:, c])], 1)
-        wrenches[point.body] = wrenches.get(point.body, 0.0) + wrench
-    return wrenches
-
-
 def _result(
-    motion: Motion, trajectory: Trajectory, seen: Observations, body: Skeleton,
-    camera: tuple[CameraPrior, Assumption], gravity: Array, seconds: dict[str, float], check: str | None,
+    motion: Motion, trajectory: Trajectory, seen: _Seen, body: Skeleton, gravity: Array, seconds: dict[str, float],
+    check: str | None,
 ) -> FitResult:  # fmt: skip
-    prior, camera_assumption = camera
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
-    assumptions = (
-        *body.assumptions,
-        Assumption(what="person", value=seen.choice, source=seen.chosen_by),
-        camera_assumption,
-        Assumption(what="focal length", value=f"{trajectory.camera.focal:.0f} px", source="estimated"),
-        Assumption(what="camera height", value=f"{trajectory.camera.position[2]:.2f} m", source="estimated"),
-        residual,
-    )
-    warnings = (*body.warnings, *seen.warnings, *length_caveat(motion.time), *focal_caveat(trajectory.camera, prior))
-    warnings += (*residual_warning, *seat_caveat(motion, trajectory.skeleton))
+    lines, doubts = seen.notes(trajectory)
+    warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *residual_warning)
+    if gravity.any():
+        warnings += seat_caveat(motion, trajectory.skeleton)
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
         skeleton=trajectory.skeleton,
-        source=str(seen.video or seen.name),
+        source=str(seen.shown.video or seen.shown.name),
         camera=trajectory.camera,
-        keypoints=seen.keypoints,
-        assumptions=assumptions,
+        keypoints=seen.shown.keypoints,
+        assumptions=(*body.assumptions, *lines, residual),
         warnings=warnings,
         gravity=gravity,
+        sigma=trajectory.sigma,
         check=check,
         status=FitStatus(
             converged=trajectory.converged, iterations=trajectory.iterations, cost=trajectory.cost, seconds=seconds,
@@ -233,7 +278,7 @@ def _result(
     )  # fmt: skip
 
 
-class _Watch:
+class Watch:
     """Wall time of named stages."""
 
     def __init__(self) -> None:
@@ -246,5 +291,6 @@ class _Watch:
         self.seconds[name] = clock.perf_counter() - start
 
 
-def _fraction(stage: Stage) -> Any:
+def fraction(stage: Stage) -> Any:
+    """A function of the fraction done that moves the stage's bar."""
     return lambda fraction: stage.update(100 * fraction, 100)

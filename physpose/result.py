@@ -13,12 +13,23 @@ import numpy as np
 from physpose.conventions import rotation_vectors
 from physpose.errors import InputError, UnknownNameError
 from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
+from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion, Sigma
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from physpose.plausibility import Plausibility
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinateSigma:
+    """One standard deviation of a coordinate's values, in their units."""
+
+    q: Array  # (T,)
+    v: Array  # (T,)
+    a: Array  # (T,)
+    tau: Array  # (T,)
+    power: Array  # (T,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +49,7 @@ class CoordinateResult:
     a: Array  # (T,)
     tau: Array  # (T,)
     power: Array  # (T,) [W], tau * v
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sigma:
-    """One standard deviation of the same names in ``Motion``, in their units."""
-
-    q: Array  # (T, nv), in the tangent space of q
-    v: Array  # (T, nv)
-    a: Array  # (T, nv)
-    tau: Array  # (T, nv)
-    positions: Array  # (T, n_bodies, 3)
-    com: Array  # (T, 3)
-    momentum: Array  # (T, 6)
+    sigma: CoordinateSigma | None  # None: the source gave no standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +102,15 @@ class FitResult(Motion):
                     a=self.a[:, c.v],
                     tau=self.tau[:, c.v],
                     power=self.power[:, c.v],
+                    sigma=self._sigma_of(c.v),
                 )
         raise UnknownNameError("coordinate", name, self.coordinate_names)
+
+    def _sigma_of(self, i: int) -> CoordinateSigma | None:
+        s = self.sigma
+        if s is None:
+            return None
+        return CoordinateSigma(q=s.q[:, i], v=s.v[:, i], a=s.a[:, i], tau=s.tau[:, i], power=s.power[:, i])
 
     @property
     def coordinate_names(self) -> tuple[str, ...]:

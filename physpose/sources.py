@@ -57,8 +57,6 @@ def observe(
         else:
             video = Video.open(path)
             found = _detect(video, detector, progress)
-    elif isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path)):
-        raise InputError(f"{len(source)} videos given; one camera at a time can be fitted: give one path")
     else:
         found, name = _from_array(source, keypoint_set, fps, image_size), "array"
     return _one_person(found, person, name, video)

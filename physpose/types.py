@@ -143,6 +143,28 @@ class Energy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sigma:
+    """One standard deviation of the same names in ``Motion``, in their units."""
+
+    q: Array  # (T, nv), in the tangent space of q
+    v: Array  # (T, nv)
+    a: Array  # (T, nv)
+    tau: Array  # (T, nv)
+    positions: Array  # (T, n_bodies, 3)
+    com: Array  # (T, 3)
+    momentum: Array  # (T, 6)
+    force: Array  # (T, C, 3) of the contact forces
+    power: Array  # (T, nv)
+    energy: Energy
+
+    def frames(self, keep: slice | NDArray[np.intp]) -> Sigma:
+        """The same with only the frames of ``keep``."""
+        energy = Energy(kinetic=self.energy.kinetic[keep], potential=self.energy.potential[keep])
+        arrays = {name: x[keep] for name, x in vars(self).items() if name != "energy"}
+        return Sigma(**arrays, energy=energy)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Motion:
     """A skeleton's motion and its dynamics; the numeric part of a FitResult."""
 

@@ -58,6 +58,18 @@ def add_pair(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> N
         twin.row(r[t], {t: J0[t], t + 1: J1[t]}, Js[t])
 
 
+def add_neighbours(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> None:
+    rows = T - 2
+    r, J, Js = (
+        rng_tensor(rng, rows, 4),
+        [rng_tensor(rng, rows, 4, N) for _ in range(3)],
+        rng_tensor(rng, rows, 4, SHARED),
+    )
+    system.add_neighbours(r, J, Js)
+    for t in range(rows):
+        twin.row(r[t], {t + i: J[i][t] for i in range(3)}, Js[t])
+
+
 def add_stencil(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> None:
     rows, columns = T - WIDTH, slice(1, 4)
     r, C = rng_tensor(rng, rows, 3), [rng_tensor(rng, rows, 3, 3) for _ in range(WIDTH + 1)]
@@ -86,7 +98,7 @@ def add_shared(rng: np.random.Generator, system: BorderedSystem, twin: Dense) ->
     twin.row(r, {}, J)
 
 
-ADDITIONS = (add_frame, add_frame_alone, add_pair, add_stencil, add_diagonal_stencil, add_shared)
+ADDITIONS = (add_frame, add_frame_alone, add_pair, add_neighbours, add_stencil, add_diagonal_stencil, add_shared)
 
 
 def problem(seed: int) -> tuple[BorderedSystem, np.ndarray, np.ndarray]:

@@ -107,14 +107,27 @@ def test_version():
 
 def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
     words = "--skeleton child --age 8 --sex f --height 1.28 --mass 26 --person 1 --detector rtmlib --fps 50 "
-    words += "--keypoint-set openpose_body25 --camera 1450 --image-size 320 480 --gravity 0 0 -1.62 --check mujoco"
+    words += "--keypoint-set openpose_body25 --camera 1450 --image-size 320 480 --gravity 0 0 -1.62 --check mujoco "
+    words += "--physics soft --static a.trc --forces b.mot --force-lowpass 20 --marker R1=asis_r --marker L1=asis_l "
+    words += "--no-scale --register --units m --up z"
     assert cli.main(["fit", "kp.json", *shlex.split(words), "--out", str(tmp_path / "out")]) == 0
     del fitted["progress"]
     assert fitted == {
         "source": "kp.json", "skeleton": "child", "age": 8.0, "sex": "f", "height": 1.28, "mass": 26.0, "person": 1,
         "detector": "rtmlib", "fps": 50.0, "keypoint_set": "openpose_body25", "camera": 1450.0,
-        "image_size": (320, 480), "gravity": (0.0, 0.0, -1.62), "check": "mujoco",
+        "image_size": (320, 480), "gravity": (0.0, 0.0, -1.62), "check": "mujoco", "physics": "soft",
+        "static": "a.trc", "forces": "b.mot",
+        "force_lowpass": 20.0, "marker_set": {"R1": "asis_r", "L1": "asis_l"}, "scale": False, "register": True,
+        "units": "m", "up": "z",
     }  # fmt: skip
+
+
+def test_several_sources_are_several_cameras(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "b/one.mp4", "b/two.mp4", "--camera", "Calib.toml"]) == 0
+    assert fitted["source"] == ["b/one.mp4", "b/two.mp4"]
+    assert str(fitted["camera"]) == "Calib.toml"
+    assert (tmp_path / "one_physpose").is_dir()
 
 
 def test_fit_defaults_are_those_of_the_python_function(fitted, tmp_path):

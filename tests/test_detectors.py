@@ -393,7 +393,9 @@ def fake_rtmlib(monkeypatch):
     module = types.ModuleType("rtmlib")
     module.BodyWithFeet = FakeBody
     monkeypatch.setitem(sys.modules, "rtmlib", module)
-    return module
+    rtmlib_pose._body.cache_clear()
+    yield module
+    rtmlib_pose._body.cache_clear()
 
 
 def test_rtmlib_results_become_halpe26(fake_rtmlib):
@@ -405,6 +407,14 @@ def test_rtmlib_results_become_halpe26(fake_rtmlib):
     np.testing.assert_allclose(kp.uv[:, 1:, 0], np.broadcast_to([3.0, 4.0], (2, 2, 2)))
     assert kp.confidence.max() == 1.0
     assert np.isnan(kp.uv[:, :, 5]).all()  # no score, no position
+
+
+def test_rtmlib_loads_its_networks_once_for_many_videos(fake_rtmlib, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(fake_rtmlib, "BodyWithFeet", lambda **given: loaded.append(given) or FakeBody(**given))
+    for _ in range(3):
+        detect(clip(1), "rtmlib")
+    assert len(loaded) == 1
 
 
 def test_rtmlib_gets_bgr(fake_rtmlib, monkeypatch):

@@ -114,6 +114,29 @@ def test_several_threads_share_a_batch(monkeypatch):
 
 
 @needs_warp
+def test_threads_load_a_kernel_one_after_the_other(monkeypatch):
+    """Loaded twice at once, the first code is unloaded while its thread runs it: a segmentation fault."""
+    load, inside, most = engine_warp._kernel, [], []
+
+    def slow_load(*key):
+        inside.append(key)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return load(*key)
+
+    monkeypatch.setattr(engine_warp, "_kernel", slow_load)
+    monkeypatch.setattr(engine_warp, "_of_thread", threading.local())
+    arguments = torch.float64, False, 48, 8, torch.device("cpu")
+    threads = [threading.Thread(target=engine_warp._command, args=arguments) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+
+
+@needs_warp
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_threads_are_there_again_after_a_fork(monkeypatch):

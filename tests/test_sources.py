@@ -152,12 +152,6 @@ def test_what_is_neither_path_nor_numbers_is_refused(source):
         observed(source, keypoint_set="blazepose33", fps=30.0)
 
 
-@pytest.mark.parametrize("paths", [["a.mp4", "b.mp4"], ("a.mp4", "b.mp4", "c.mp4")], ids=len)
-def test_several_videos_are_refused(paths):
-    with pytest.raises(InputError, match=f"{len(paths)} videos given; one camera at a time"):
-        observed(paths)
-
-
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
     for name in ("gone.mp4", "gone.json"):
         with pytest.raises((InputError, FileNotFoundError), match=name):

@@ -15,10 +15,12 @@ from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
 from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
 from physpose.estimation.posture_prior import PosturePrior, posture_vector
+from physpose.estimation.problem import Support
 from physpose.estimation.state import CameraState, Kinematics
 from physpose.estimation.terms import Floor, Posture, Smoothness, Term
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
-from physpose.spatial import quat_exp, quat_mul
+from physpose.estimation.wrench import RootWrench, needed_wrench
+from physpose.spatial import quat_exp, quat_mul, skew
 
 TIME = np.array([0.0, 0.03, 0.07, 0.10, 0.15, 0.18, 0.21])  # [s], uneven
 RTOL = 1e-6  # of central differences with steps near 1e-5
@@ -44,15 +46,23 @@ def random_step(state: CameraState, seed: int, size: float = 1.0) -> tuple[Tenso
     return torch.as_tensor(size * rng.normal(size=(T, n))), torch.as_tensor(size * rng.normal(size=state.n_shared))
 
 
+def at_rest(state: CameraState) -> CameraState:
+    """Every frame as the first: there the root wrench's Jacobian, which holds the momentum matrix, is exact."""
+    return replace(state, q=state.q[:1].expand_as(state.q).clone())
+
+
 def perturbed(seed: int = 0, time: np.ndarray = TIME, size: float = 0.1) -> CameraState:
     """A state away from the truth, scales, camera and all."""
     state = true_state(marching(time))
     return state.stepped(*random_step(state, seed, size))
 
 
-def terms(problem: VideoProblem, state: CameraState) -> dict[str, Term]:
+def terms(problem: VideoProblem, state: CameraState, *left_out: str) -> dict[str, Term]:
     belief = torch.as_tensor(np.random.default_rng(1).uniform(0, 1, (len(state.q), len(CHILD.contact_points))))
-    return {t.name: t for t in problem.terms(problem.kp, state, belief)}
+    forces = problem.forces_of(state, problem.kp.time)
+    found = [*problem.terms(problem.kp, state, Support(belief, None))]
+    found += [t for t in problem.terms(problem.kp, state, Support(belief, forces)) if t.name == "root wrench"]
+    return {t.name: t for t in found if t.name not in left_out}
 
 
 def normal_equations(problem: VideoProblem, term: Term, state: CameraState) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +96,9 @@ NAMES = tuple(terms(a_problem(), perturbed()))  # every term that the estimator 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_is_that_of_the_cost(name):
     problem, state = a_problem(), perturbed()
+    rtol = RTOL
+    if name == "root wrench":
+        state, rtol = at_rest(state), 10 * RTOL  # second differences over 30 ms: steeper, so steps count for more
     term = terms(problem, state)[name]
     _, gradient = normal_equations(problem, term, state)
     assert gradient.any()
@@ -95,13 +108,19 @@ def test_gradient_is_that_of_the_cost(name):
         cost, h = cost_along(problem, term, state, dx, ds), 1e-6
         numerical = (cost(h) - cost(-h)) / (2 * h)
         scale = np.linalg.norm(gradient) + 1e-9 * cost(0) / h
-        assert gradient @ flat(dx, ds) == pytest.approx(numerical, abs=RTOL * scale), part
+        assert gradient @ flat(dx, ds) == pytest.approx(numerical, abs=rtol * scale), part
 
 
 def test_gradient_of_every_unknown_alone():
     """Random directions could hide a small wrong entry; each unknown of the middle frame and each shared one."""
     problem, state = a_problem(), perturbed(2)
-    tested, n, h = terms(problem, state), CHAIN.nv, 1e-5
+    check_each_gradient(problem, state, terms(problem, state, "root wrench"), 1e-5)
+    resting = at_rest(state)
+    check_each_gradient(problem, resting, {"root wrench": terms(problem, resting)["root wrench"]}, 1e-6)
+
+
+def check_each_gradient(problem: VideoProblem, state: CameraState, tested: dict[str, Term], h: float) -> None:
+    n = CHAIN.nv
     gradients = {name: normal_equations(problem, term, state)[1] for name, term in tested.items()}
 
     def costs(k: int, step: float) -> dict[str, float]:
@@ -142,6 +161,13 @@ def without_residuals(name: str) -> tuple[VideoProblem, Term, CameraState]:
     elif term.name == "balance":
         term = replace(term, shift=term.shift - term._residual(kin), robust_scale=1e6)
         assert term.time_weight.any()
+    elif isinstance(term, RootWrench):
+        arms = skew(kin.points[:, term.support_index] - term.segments.com(kin.points)[:, None])
+        lever = torch.cat([torch.eye(3).to(arms).expand_as(arms), arms], -2).transpose(1, 2).flatten(2)
+        A = term.segments.momentum_matrix(kin, term.axis_scales)
+        needed = needed_wrench(term.segments, state, kin, A, term.time, term.gravity)
+        forces = torch.linalg.lstsq(lever, needed[..., None], driver="gelsd").solution
+        term = replace(term, forces=forces.reshape(term.forces.shape), robust_scale=1e6)
     elif isinstance(term, CameraPlace):
         term = replace(term, height=(CAMERA_HEIGHT, 0.5), log_focal=(float(np.log(FOCAL)), 0.15))
     return problem, term, state
@@ -179,7 +205,7 @@ def test_unseen_keypoints_pull_nothing():
     landmarks = np.where(np.isnan(uv[..., :1]), np.nan, problem.kp.landmarks)
     kp = replace(problem.kp, uv=uv, confidence=confidence, landmarks=landmarks)
     kin = Kinematics(CHAIN, state, problem.points)
-    belief = problem.no_contact(kp.n_frames)
+    belief = problem.no_support(kp.n_frames)
     for term in problem.terms(kp, state, belief)[:2]:
         costs = term.frame_costs(state, kin)
         assert costs[2] == 0

@@ -11,8 +11,10 @@ import torch
 from estimation_cases import CHILD, FOCAL, SIZE, level_camera, marching, seen
 
 from physpose.chain import KinematicChain
-from physpose.errors import NoPersonError
+from physpose.errors import NoPersonError, UnknownNameError
+from physpose.estimation.forces import evenly_shared
 from physpose.estimation.settings import EstimationSettings
+from physpose.estimation.state import State
 from physpose.estimation.trajectory import (
     Trajectory,
     coarse_frames,
@@ -20,7 +22,7 @@ from physpose.estimation.trajectory import (
     overlapping_windows,
     spread_pieces,
 )
-from physpose.estimation.video_problem import CameraPrior
+from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.types import Array, Keypoints2D
 
 KNOWN = CameraPrior(image_size=SIZE, focal=FOCAL, sigma_log_focal=0.0, principal_point=(SIZE[0] / 2, SIZE[1] / 2))
@@ -96,7 +98,7 @@ def clip(frames: int, fps: float = 15.0, **seen_options: object) -> tuple[Keypoi
     return seen(time, q, **{"noise": 1.0, **seen_options}), q  # type: ignore[arg-type]
 
 
-def fitted(kp: Keypoints2D, **settings: float) -> Trajectory:
+def fitted(kp: Keypoints2D, **settings: object) -> Trajectory:
     return fit_trajectory(CHILD, kp, KNOWN, True, EstimationSettings(**settings))  # type: ignore[arg-type]
 
 
@@ -104,8 +106,8 @@ def check_sound(found: Trajectory, kp: Keypoints2D) -> None:
     """Whatever the input: finite, unit quaternions, nothing beyond its joint's range, bones near the prior's."""
     T = kp.n_frames
     assert found.q.shape == (T, CHILD.nq)
-    assert found.contact.shape == (T, len(CHILD.contact_points))
-    for x in (found.q, found.contact, found.camera.R_camera_world, found.camera.t, found.camera.focal, found.cost):
+    assert found.bearing.shape == (T, len(CHILD.support_points))
+    for x in (found.q, found.bearing, found.camera.R_camera_world, found.camera.t, found.camera.focal, found.cost):
         assert np.isfinite(x).all()
     assert all(np.isfinite(c) for c in found.term_costs.values())
     np.testing.assert_allclose(np.linalg.norm(found.q[:, 3:7], axis=1), 1, atol=1e-12)
@@ -250,10 +252,97 @@ def test_progress_rises_to_one():
     assert seen_fractions[-1] == 1.0
 
 
+def sitting(time: Array) -> Array:
+    """q of someone on a chair, thighs level, trunk upright, feet flat before the pelvis."""
+    q = marching(np.zeros_like(time))
+    for side in "rl":
+        for name, value in (("hip_flexion", np.pi / 2), ("knee_angle", np.pi / 2)):
+            q[:, 7 + CHILD.coordinate_names.index(f"{name}_{side}")] = value
+    frames = KinematicChain(CHILD).fk(torch.as_tensor(q))
+    points = KinematicChain(CHILD).locate(frames, KinematicChain(CHILD).points(CHILD.contact_points[:8]))
+    q[:, 2] -= points[..., 2].min(1).values.numpy()
+    return q
+
+
+def squatting(time: Array) -> Array:
+    """As low as on a chair, but the trunk and the shanks lean so far that the weight is over the feet."""
+    q = sitting(time)
+    chain, names = KinematicChain(CHILD), CHILD.coordinate_names
+    for side in "rl":
+        q[:, 7 + names.index(f"knee_angle_{side}")] = 2.3
+        q[:, 7 + names.index(f"ankle_angle_{side}")] = 0.5
+        q[:, 7 + names.index(f"hip_flexion_{side}")] = 1.8
+    frames = chain.fk(torch.as_tensor(q))
+    soles = chain.locate(frames, chain.points(CHILD.contact_points[:8]))
+    q[:, 2] -= soles[..., 2].min(1).values.numpy()
+    return q
+
+
+def test_a_chair_is_found_under_someone_who_sits():
+    time = np.arange(20) / 15.0
+    feet = CHILD.contact_points[:8]
+
+    def seat(q: Array) -> Array:
+        problem = VideoProblem(KinematicChain(CHILD), seen(time, q), KNOWN, True)
+        state = State(torch.as_tensor(q), torch.zeros(len(CHILD.scale_groups), dtype=torch.float64))
+        assert (problem.bearing_of(state, time)[:, : len(feet)].max(1).values > 0.5).all()
+        return problem.bearing_of(state, time)[:, len(CHILD.contact_points) :].numpy()
+
+    assert seat(sitting(time)).shape[1] == 4
+    assert (seat(sitting(time)) > 0.5).all()
+    assert not (seat(marching(time)) > 0.1).any()
+    assert not (seat(squatting(time)) > 0.1).any()
+
+
+def test_physics_can_be_softened_and_switched_off():
+    kp, q = clip(8)
+    names = {physics: set(fitted(kp, physics=physics).term_costs) for physics in ("none", "soft", "full")}
+    laws = {"floor", "balance", "root wrench"}
+    assert names["none"] & laws == set()
+    assert names["soft"] & laws == {"floor", "balance"}
+    assert names["full"] & laws == {"floor", "root wrench"}
+    with pytest.raises(UnknownNameError, match="unknown physics 'some'; known: none, soft, full"):
+        fitted(kp, physics="some")
+
+
 def test_without_gravity_there_is_no_floor():
     """The same marching, in orbit: nothing is touched, and nothing pulls the feet to z = 0."""
     kp, _ = clip(8)
     floating = fit_trajectory(CHILD, kp, KNOWN, height_known=True, gravity=0.0)
-    assert not floating.contact.any()
+    assert not floating.bearing.any()
     assert not {"floor", "balance"} & set(floating.term_costs)
-    assert {"floor", "balance"} <= set(fitted(kp).term_costs)
+    assert {"floor", "root wrench"} <= set(fitted(kp).term_costs)
+
+
+# --- forces that shape the motion -------------------------------------------------------------------------------------
+
+
+def forces_in(q: Array, time: Array):  # noqa: ANN201
+    """What the root wrench's term takes the forces to be (T, C, 3) [N], what even sharing would be, and belief."""
+    problem = VideoProblem(KinematicChain(CHILD), seen(time, q), KNOWN, True)
+    state = State(torch.as_tensor(q), torch.zeros(len(CHILD.scale_groups), dtype=torch.float64))
+    wrench, arms, kin = problem.body.wrench(problem.chain, state, torch.as_tensor(time), problem.gravity_vector)
+    belief = problem._may_bear(state, torch.as_tensor(time), wrench, arms, kin)
+    return problem.forces_of(state, time).mean.numpy(), evenly_shared(wrench, belief).numpy()
+
+
+def test_who_stands_well_is_expected_to_share_evenly():
+    """No cone is near: eliminating Gaussian forces about even ones leaves even ones, wherever the weight acts."""
+    time = np.arange(8) / 15.0
+    still = marching(np.zeros_like(time))
+    found, even = forces_in(still, time)
+    weight = CHILD.mass * 9.81
+    np.testing.assert_allclose(found.sum(1), even.sum(1), atol=0.03 * weight)
+    np.testing.assert_allclose(found, even, atol=0.03 * weight)
+
+
+def test_whose_weight_is_beyond_the_toes_is_pushed_back():
+    time = np.arange(8) / 15.0
+    leaning = marching(np.zeros_like(time))
+    turn = torch.zeros(8, CHILD.nv, dtype=torch.float64)
+    turn[:, 5] = -0.5  # [rad] forward about the pelvis' z
+    leaning = KinematicChain(CHILD).integrate(torch.as_tensor(leaning), turn).numpy()
+    feet = joints(leaning)[:, [CHILD.body_index("calcn_r"), CHILD.body_index("calcn_l")], 2].min()
+    leaning[:, 2] -= feet - 0.04
+    found, even = forces_in(leaning, time)
+    assert np.abs(found - even).max() > 0.2 * CHILD.mass * 9.81

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -58,7 +59,9 @@ def detect(
     )
 
 
+@lru_cache(maxsize=1)
 def _body(mode: str, device: str) -> Any:
+    """The networks, loaded once a process: they remember nothing of earlier pictures."""
     if mode not in MODES:
         raise UnknownNameError("rtmlib mode", mode, MODES)
     try:

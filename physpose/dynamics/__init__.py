@@ -13,6 +13,7 @@ from physpose.dynamics.algorithms import (
     frame_velocity,
     jacobian,
     rnea,
+    rnea_derivatives,
 )
 from physpose.dynamics.parameters import BodyParameters, body_parameters
 
@@ -31,4 +32,5 @@ __all__ = [
     "frame_velocity",
     "jacobian",
     "rnea",
+    "rnea_derivatives",
 ]

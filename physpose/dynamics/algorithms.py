@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.dynamics import engine_pinocchio
 from physpose.dynamics import engine_torch as tensor_code
 from physpose.dynamics.checks import External, Gravity, check_external, check_gravity, check_reduced, check_state
 from physpose.dynamics.coupling import expand
@@ -22,7 +23,7 @@ from physpose.dynamics.kinematics import Poses, accelerations, poses, subtree_su
 from physpose.dynamics.parameters import BodyParameters, check_parameters, current_parameters
 from physpose.dynamics.pinocchio_backend import GRAVITY
 from physpose.dynamics.tree import tree_of
-from physpose.errors import UnknownNameError
+from physpose.errors import InputError, UnknownNameError
 from physpose.spatial import matvec, skew
 
 cross = torch.linalg.cross
@@ -54,6 +55,25 @@ def rnea(
     g = check_gravity(chain, gravity, q.shape[:-1])
     wrenches = check_external(chain, external, q.shape[:-1])
     return inverse_dynamics(chain, Arguments(q, v, a, g, wrenches, parameters, seen), engine)
+
+
+def rnea_derivatives(
+    chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, *, gravity: Gravity = GRAVITY
+) -> tuple[Tensor, ...]:
+    """Jacobians of ``rnea`` without external wrenches: by a motion dv of q + dv, by v, by a; (B, nv, nv) each.
+
+    q (B, nq), v and a (B, nv): float64 on the CPU. By Pinocchio (Carpentier & Mansard 2018); no gradients flow.
+
+    Raises:
+        InputError: another dtype or device, or a skeleton with a coordinate map.
+    """
+    if chain.expansion is not None:
+        raise InputError(f"{chain.skeleton.name} has a coordinate map; derivatives are those of plain trees")
+    seen = check_state(chain, q, v=v, a=a)
+    x = Arguments(q, v, a, check_gravity(chain, gravity, q.shape[:-1]), None, current_parameters(chain), seen)
+    if q.ndim != 2 or not engine_pinocchio.applies(x):
+        raise InputError(f"q is {q.dtype} {tuple(q.shape)} on {q.device}; float64 (B, nq) on the cpu is needed")
+    return engine_pinocchio.derivatives(chain, x)
 
 
 def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:

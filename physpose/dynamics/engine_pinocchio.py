@@ -187,3 +187,15 @@ def _samples(model: PinocchioModel, x: Arguments) -> Iterator[Sample]:
 def _model(chain: KinematicChain, parameters: BodyParameters) -> PinocchioModel:
     """The chain's Pinocchio model with these parameters."""
     return PinocchioModel(with_parameters(chain.skeleton, parameters))
+
+
+def derivatives(chain: KinematicChain, x: Arguments) -> tuple[Tensor, ...]:
+    """d tau / d (motion, v, a), (B, nv, nv) each, of samples in no contact."""
+    model = _model(chain, x.parameters)
+    found = np.empty((x.q.shape[0], chain.nv, 3 * chain.nv))
+    columns = np.arange(chain.nv)[model.v_columns]
+    into = np.concatenate([columns + k * chain.nv for k in range(3)])
+    with _one_at_a_time:
+        for t, sample in enumerate(_samples(model, x)):
+            found[t][np.ix_(columns, into)] = _derivatives(model, sample)
+    return torch.from_numpy(found).split(chain.nv, dim=2)

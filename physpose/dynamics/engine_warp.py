@@ -218,13 +218,15 @@ def _command(dtype: torch.dtype, vjp: bool, capacity: int, lanes: int, device: t
     commands: dict[Any, tuple[Any, Any]] = _of_thread.__dict__.setdefault("commands", {})
     key = dtype, vjp, capacity, lanes, device
     if key not in commands:
-        kernel, Call = _kernel(dtype, vjp, capacity, lanes)
-        recorded = _warp().launch(kernel, dim=1, inputs=[Call()], device=str(device), record_cmd=True)
+        with _one_loads:
+            kernel, Call = _kernel(dtype, vjp, capacity, lanes)
+            recorded = _warp().launch(kernel, dim=1, inputs=[Call()], device=str(device), record_cmd=True)
         commands[key] = recorded, type(Call().__ctype__())
     return commands[key]
 
 
 _of_thread = threading.local()
+_one_loads = threading.Lock()  # two threads that load a kernel at once leave one with the address of unloaded code
 
 
 @lru_cache(maxsize=16)

@@ -15,6 +15,8 @@ import torch
 from scipy.linalg import cho_solve_banded, cholesky_banded
 from torch import Tensor
 
+FLOOR = 1e-10
+
 
 class BorderedSystem:
     """Sums J'J and J'r of whitened residuals over T frames of n unknowns, with n_shared shared ones."""
@@ -48,6 +50,19 @@ class BorderedSystem:
         self.B[1:] += J1.mT @ Js
         self.S += torch.einsum("tma,tmb->ab", Js, Js)
         self.gs += torch.einsum("tma,tm->a", Js, r)
+
+    def add_neighbours(self, r: Tensor, J: list[Tensor], Js: Tensor | None = None) -> None:
+        """Residuals r (T-k, m) whose Jacobian on frame t + i is J[i] (T-k, m, n), i = 0 .. k."""
+        rows = self.T - len(J) + 1
+        for i, Ji in enumerate(J):
+            self.g[i : i + rows] += (Ji.mT @ r[..., None])[..., 0]
+            for j in range(i + 1):
+                self.H[i - j, j : j + rows] += Ji.mT @ J[j]
+            if Js is not None:
+                self.B[i : i + rows] += Ji.mT @ Js
+        if Js is not None:
+            self.S += torch.einsum("tma,tmb->ab", Js, Js)
+            self.gs += torch.einsum("tma,tm->a", Js, r)
 
     def add_stencil(self, r: Tensor, C: list[Tensor], columns: slice) -> None:
         """Residuals r (T-k, m) whose Jacobian on frame t + i is C[i] (T-k, m, m) on the unknowns ``columns``."""
@@ -96,7 +111,8 @@ class BorderedSystem:
         for d in range(width):
             rows, r, c = _band_index(n, d)
             band[rows, : self.T - d, c] = H[d, : self.T - d, r, c]
-        band[0] *= 1 + damping
+        # a coordinate that nothing pulls has a zero row: a little of the largest entry keeps it where it is
+        band[0] = (1 + damping) * band[0] + FLOOR * band[0].max(initial=0.0)
         return cholesky_banded(band.reshape(width * n, -1), lower=True, overwrite_ab=True, check_finite=False), True
 
 

@@ -44,7 +44,7 @@ class Reprojection(FrameTerm[CameraState]):
     def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
         r, p, z = self._residual(state, kin)
         w = self.weight * self._robust(r)[1]
-        P = self._projection_jacobian(p, z, state) * w.sqrt()[..., None, None]
+        P = projection_jacobian(p, z, state.log_focal.exp()) * w.sqrt()[..., None, None]
         R = state.R_camera_world
         T = r.shape[0]
         J = (P @ R) @ kin.J[:, self.index]
@@ -57,12 +57,12 @@ class Reprojection(FrameTerm[CameraState]):
             (r * w.sqrt()[..., None]).reshape(T, -1), J.reshape(T, -1, J.shape[-1]), Js.reshape(T, -1, Js.shape[-1])
         )
 
-    @staticmethod
-    def _projection_jacobian(p: Tensor, z: Tensor, state: CameraState) -> Tensor:
-        """d(uv)/d(p_camera) (T, K, 2, 3)."""
-        f, zero = state.log_focal.exp(), torch.zeros_like(z)
-        rows = [f / z, zero, -f * p[..., 0] / z**2, zero, f / z, -f * p[..., 1] / z**2]
-        return torch.stack(rows, -1).unflatten(-1, (2, 3))
+
+def projection_jacobian(p: Tensor, z: Tensor, focal: Tensor) -> Tensor:
+    """d(uv)/d(p_camera) (T, K, 2, 3) of points p (T, K, 3) at depths z (T, K)."""
+    zero = torch.zeros_like(z)
+    rows = [focal / z, zero, -focal * p[..., 0] / z**2, zero, focal / z, -focal * p[..., 1] / z**2]
+    return torch.stack(rows, -1).unflatten(-1, (2, 3))
 
 
 @dataclass

@@ -18,13 +18,52 @@ def contact_belief(p: Tensor, time: Tensor, max_speed: float, max_height: float)
 
     Falls from 1 to 0 around ``max_speed`` [m/s] and ``max_height`` [m].
     """
-    if len(time) < 2:
-        return torch.sigmoid((max_height - p[..., 2]) / (max_height / 4))
-    v = torch.gradient(p, spacing=(time,), dim=0)[0]
-    speed = v.norm(dim=-1)
-    slow = torch.sigmoid((max_speed - speed) / (max_speed / 4))
     low = torch.sigmoid((max_height - p[..., 2]) / (max_height / 4))
-    return slow * low
+    return low * _slow(p, time, max_speed)
+
+
+def _slow(p: Tensor, time: Tensor, max_speed: float) -> Tensor:
+    """Belief 0..1 (T, C) that points are slower than ``max_speed`` [m/s]; one frame tells no speeds."""
+    if len(time) < 2:
+        return torch.ones_like(p[..., 0])
+    speed = torch.gradient(p, spacing=(time,), dim=0)[0].norm(dim=-1)
+    return torch.sigmoid((max_speed - speed) / (max_speed / 4))
+
+
+def raised_belief(p: Tensor, time: Tensor, needed: Tensor, max_speed: float) -> Tensor:
+    """Belief 0..1 (T, C) that the lowest points stand on something above the floor, a box or a step.
+
+    ``needed``: (T,) upward force that the motion needs, in body weights: in flight nothing is stood on.
+    """
+    above = p[..., 2] - p[..., 2].amin(1, keepdim=True)
+    lowest = torch.sigmoid((SAME_HEIGHT - above) / (SAME_HEIGHT / 4))
+    carried = torch.sigmoid((needed - NEEDS_SUPPORT) / (NEEDS_SUPPORT / 4))
+    return lowest * carried[:, None] * _slow(p, time, max_speed)
+
+
+def outside_feet(wrench: Tensor, arms: Tensor, belief: Tensor, reach: float) -> Tensor:
+    """Belief 0..1 (T,) that the body's weight acts farther than ``reach`` [m] from all points in contact.
+
+    Args:
+        wrench: (T, 6) that the motion needs: force and moment about the centre of mass, world axes, z up.
+        arms: (T, C, 3) [m] from the centre of mass to points that may stand on the floor.
+        belief: (T, C) that they do.
+    """
+    force, moment = wrench[:, :3], wrench[:, 3:]
+    height = (belief * arms[..., 2]).sum(1) / belief.sum(1).clamp(min=1e-9)  # of the floor, below the centre of mass
+    carried = force[:, 2].clamp(min=1e-3 * float(force[:, 2].abs().max()) + 1e-9)
+    # zero-moment point: moment = r x force without horizontal moments
+    r = torch.stack([height * force[:, 0] - moment[:, 1], moment[:, 0] + height * force[:, 1]], -1) / carried[:, None]
+    distance = (r[:, None] - arms[..., :2]).norm(dim=-1) + 1e3 * (belief < 0.5)
+    nearest = distance.min(1).values
+    on_feet = belief.max(1).values > 0.5
+    return torch.where(on_feet, torch.sigmoid((nearest - reach) / (reach / 5)), 0.0)
+
+
+def smoothed(belief: Tensor, time: Tensor, seconds: float) -> Tensor:
+    """The mean of a belief (T,) over ``seconds`` around each frame."""
+    near = ((time[:, None] - time[None]).abs() <= seconds / 2).to(belief)
+    return near @ belief / near.sum(1)
 
 
 def with_needed_support(

@@ -23,8 +23,12 @@ def solve_frames(
     state: State,
     points: Points,
     max_iterations: int = 50,
-) -> tuple[State, Tensor]:
-    """Minimise the sum of ``terms`` frame by frame from ``state``, whose shared unknowns stay; also each cost (T,)."""
+) -> tuple[State, Tensor, Tensor]:
+    """Minimise the sum of ``terms`` frame by frame from ``state``, whose shared unknowns stay.
+
+    Returns:
+        The state, each frame's cost (T,), and the indices of the frames that had not settled.
+    """
     q, left = state.q.clone(), torch.arange(len(state.q))  # frames that still move
     damping = torch.full((len(q),), START_DAMPING, dtype=torch.float64)
     kin = Kinematics(chain, state, points)
@@ -45,7 +49,7 @@ def solve_frames(
             break
         if not bool((better & moving).all()):
             kin = Kinematics(chain, replace(state, q=q[left]), points)
-    return replace(state, q=q), cost
+    return replace(state, q=q), cost, left
 
 
 def _costs(terms: Sequence[FrameTerm[State]], state: State, kin: Kinematics) -> Tensor:
@@ -62,4 +66,4 @@ def _step(terms: Sequence[FrameTerm[State]], state: State, kin: Kinematics, damp
     # a coordinate that nothing pulls has a zero row: a little of the largest entry keeps it where it is
     floor = 1e-9 * diagonal.amax(-1, keepdim=True)
     H = H + torch.diag_embed(damping[:, None] * diagonal + floor)
-    return -torch.linalg.solve(H, system.g)
+    return -torch.cholesky_solve(system.g[..., None], torch.linalg.cholesky(H))[..., 0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physpose.estimation.alignment import Alignment, aligned_skeleton, expanded, with_alignment
+from physpose.estimation.euler_choice import continuous_angles
 from physpose.estimation.joint_centres import joint_centres
 from physpose.estimation.marker_problem import MarkerProblem
 from physpose.estimation.marker_spots import MARKER_SET, Spot
@@ -26,7 +27,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
 REGISTRATION_ITERATIONS, MOTION_ITERATIONS = 60, 15
-CENTRE_SPREAD = 0.003  # [m] of a joint centre that the pelvis' markers tell: it is the skeleton's by definition
+CENTRE_SPREAD = 0.001  # [m] of a joint centre that markers tell: it is the joint by definition, its error is in sigma
 ROUNDS = 3  # of putting labels right
 
 
@@ -39,7 +40,7 @@ class MarkerFit:
     spots: tuple[Spot, ...]  # the markers at the places found
     distance: Array  # (T, M) [m] from marker to its place; NaN where not seen
     used: NDArray[np.bool_]  # (T, M) seen and believed
-    contact: Array  # (T, C) belief 0..1
+    bearing: Array  # (T, C) belief 0..1 that a support point bears a force
     notes: tuple[str, ...]  # what was put right, for the user
     converged: bool
     iterations: int
@@ -89,6 +90,7 @@ def fit_markers(
             notes += more
         on_progress(0.4)
         target, state, wild = _without_wild(problem, target, state)
+        state = replace(state, q=torch.as_tensor(continuous_angles(problem.chain, state.q.numpy())))
         solution, q = _motion(problem, time, target, state, lambda x: on_progress(0.4 + 0.6 * x))
         return _result(problem, time, target, solution, q, (*notes, *wild))
 
@@ -149,8 +151,8 @@ def _without_wild(problem: MarkerProblem, target: Array, state: State) -> tuple[
 
 def _posed_static(problem: MarkerProblem, static: Array, sigma: Tensor) -> tuple[Array, State]:
     """The median of a static trial as one frame (1, M, 3), and its pose."""
-    with np.errstate(all="ignore"):
-        frame = np.nanmedian(static, axis=0, keepdims=True)
+    never = np.isnan(static).all(0)
+    frame = np.where(never, np.nan, np.nanmedian(np.where(never, 0.0, static), axis=0))[None]
     state, _ = problem.posed(torch.as_tensor(frame), problem.start(frame, np.zeros(1)), sigma)
     return frame, state
 
@@ -184,7 +186,8 @@ class _Registration:
         s = self.settings
         keep = spread_frames(time, np.isfinite(target).all(-1).sum(1), s.registration_frames)
         spots, seen = self._with_centres(target[keep])
-        turnable = with_alignment(self.skeleton) if scale else self.skeleton
+        own_joints = self.skeleton.coordinate_map is None  # a model file's are what it says
+        turnable = with_alignment(self.skeleton) if scale and own_joints else self.skeleton
         problem = MarkerProblem(turnable, spots, s, EARTH_GRAVITY)
         spacing = (time[keep[-1]] - time[keep[0]]) / max(len(keep) - 1, 1) or s.marker_correlation_time
         q = state.q[torch.as_tensor(keep)]
@@ -260,16 +263,16 @@ def _motion(
     """The smooth motion, window by window, from poses frame by frame."""
     s, still = problem.settings, torch.zeros(0, dtype=torch.bool)
     windows = list(overlapping_windows(time, s.window, s.overlap))
-    stitched = Stitched(len(time), problem.chain.nq, len(problem.skeleton.contact_points))
+    stitched = Stitched(len(time), problem.chain.nq, len(problem.skeleton.support_points))
     solutions = []
     for i, window in enumerate(windows):
         t, part = torch.as_tensor(time[window]), replace(state, q=state.q[window])
         terms = problem.motion_terms(torch.as_tensor(target[window]), t, part.q)
         solution = problem.solve(terms, part, still, MOTION_ITERATIONS)
         solutions.append(solution)
-        stitched.add(window, solution.state.q, problem.contacts_of(solution.state, time[window]))
+        stitched.add(window, solution.state.q, problem.bearing_of(solution.state, time[window]))
         report((i + 1) / len(windows))
-    q, _ = stitched.bridged(torch.as_tensor(time))
+    q, _, _ = stitched.bridged(torch.as_tensor(time))
     names = solutions[0].term_costs
     total = replace(
         solutions[0],
@@ -292,7 +295,7 @@ def _result(
         spots=problem.spots,
         distance=distance,
         used=np.asarray(np.isfinite(target).all(-1)),
-        contact=problem.contacts_of(state, time).numpy(),
+        bearing=problem.bearing_of(state, time).numpy(),
         notes=notes,
         converged=solution.converged,
         iterations=solution.iterations,

@@ -73,15 +73,18 @@ class MarkerProblem(MotionProblem):
 
     # --- solving ----------------------------------------------------------------------------------------------------
 
-    def start(self, target: Array, time: Array) -> State:
-        """The resting posture with its trunk where the markers (T, M, 3) [m] are."""
+    def start(self, target: Array, time: Array, trunk: Array | None = None) -> State:
+        """The resting posture with its trunk where the markers (T, M, 3) [m] are.
+
+        ``trunk``: (M,) what each marker says of it; None: those of pelvis and torso.
+        """
         q = torch.as_tensor(self.skeleton.neutral)[None].clone()
         q[:, 7:] = self.posture
-        state = State(q, torch.zeros(len(self.skeleton.scale_groups), dtype=torch.float64))
+        state = self.state(q)
         kin = Kinematics(self.chain, state, self.points)
         R0, p0 = kin.frames.R[0, 0].numpy(), q[0, :3].numpy()
         model = (kin.points[0, : len(self.spots)].numpy() - p0) @ R0  # in the pelvis
-        weight = trunk_choice(self.spots) * np.isfinite(target).all(-1)
+        weight = (trunk_choice(self.spots) if trunk is None else trunk) * np.isfinite(target).all(-1)
         R, p = robust_rigid_fit(model, target, weight)
         U, _, Vt = np.linalg.svd(filled(time, R))
         poses = q.expand(len(target), -1).clone()
@@ -89,12 +92,19 @@ class MarkerProblem(MotionProblem):
         poses[:, 3:7] = matrix_to_quat(torch.as_tensor(U @ Vt))
         return replace(state, q=poses)
 
+    def state(self, q: Tensor) -> State:
+        """Poses q (T, nq) of the body as it is."""
+        return State(q, torch.zeros(len(self.skeleton.scale_groups), dtype=torch.float64))
+
     def posed(self, target: Tensor, state: State, sigma: Tensor) -> tuple[State, Tensor]:
         """Inverse kinematics frame by frame, and each frame's cost (T,); stragglers start anew from a neighbour."""
         terms = self.frame_terms(target, sigma)
-        # the kinks of joint limits slow the long way down
-        state, _ = solve_frames(self.chain, [t for t in terms if t.name != "limits"], state, self.points, 15)
-        state, cost = solve_frames(self.chain, terms, state, self.points)
+        # the kinks of joint limits slow the long way down; most frames end where no limit is passed
+        inside = [t for t in terms if t.name != "limits"]
+        state, cost, unsettled = solve_frames(self.chain, inside, state, self.points, 15)
+        open_ = self._passes_limits(terms, state)
+        open_[unsettled] = True
+        state, cost = self._solved_again(terms, state, cost, torch.nonzero(open_)[:, 0])
         for _ in range(3):
             bad = cost > 4 * cost.median() + 1e-9
             if not bool(bad.any()) or bool(bad.all()):
@@ -102,11 +112,27 @@ class MarkerProblem(MotionProblem):
             good = torch.nonzero(~bad)[:, 0]
             nearest = good[(torch.arange(len(bad))[:, None] - good).abs().argmin(1)]
             q = torch.where(bad[:, None], state.q[nearest], state.q)
-            again, new_cost = solve_frames(self.chain, terms, replace(state, q=q), self.points)
+            again, new_cost = self._solved_again(terms, replace(state, q=q), cost, torch.nonzero(bad)[:, 0])
             better = new_cost < cost
             state = replace(state, q=torch.where(better[:, None], again.q, state.q))
             cost = torch.where(better, new_cost, cost)
         return state, cost
+
+    def _passes_limits(self, terms: Sequence[FrameTerm[State]], state: State) -> Tensor:
+        """(T,) bool: is a joint limit felt."""
+        kin = Kinematics(self.chain, state, self.points)
+        felt = [t.frame_costs(state, kin) > 0 for t in terms if t.name == "limits"]
+        return torch.stack(felt).any(0) if felt else torch.zeros(len(state.q), dtype=torch.bool)
+
+    def _solved_again(
+        self, terms: Sequence[FrameTerm[State]], state: State, cost: Tensor, frames: Tensor
+    ) -> tuple[State, Tensor]:
+        """The state and cost with some frames solved from where they are."""
+        if not len(frames):
+            return state, cost
+        part = replace(state, q=state.q[frames])
+        solved, new_cost, _ = solve_frames(self.chain, [t.on(frames) for t in terms], part, self.points)
+        return replace(state, q=state.q.index_copy(0, frames, solved.q)), cost.index_copy(0, frames, new_cost)
 
     def marker_positions(self, state: State) -> Tensor:
         """Where the markers should be (T, M, 3) [m]."""

@@ -14,6 +14,7 @@ from physpose.types import Array
 
 MARKER_SET = "markers"  # name of the keypoint set that holds a skeleton's marker points
 CENTRES = "joint centres"  # marker_set that also takes the joint centres that a gait model left in the file
+CENTRE_WANDER = 0.003  # [m] of a joint centre that is asked for by name: it is taken at its word
 UNSURE = 0.01  # [m] spread and soft tissue of an own marker of an OpenSim model
 
 
@@ -44,7 +45,7 @@ def spots_on(
             diameter [m]: they put the knees' and ankles' markers.
 
     Raises:
-        InputError: the skeleton has no markers, or two labels mean the same single point.
+        InputError: the skeleton has no markers.
         UnknownNameError: a marker set or a point that does not exist.
     """
     if MARKER_SET not in skeleton.keypoint_sets:
@@ -77,14 +78,15 @@ def _names_of_points(
 
 
 def _spot(skeleton: Skeleton, label: str, point: Point, widths: Mapping[str, float]) -> Spot:
-    if point.name not in {*point_names("markers").values(), *point_names("centres").values()}:
+    is_centre = point.name in point_names("centres").values()
+    if point.name not in point_names("markers").values() and not is_centre:
         return Spot(label=label, point=point, spread=np.full(3, UNSURE), soft_tissue=UNSURE)
     size = (skeleton.subject.height if skeleton.subject else REFERENCE_HEIGHT) / REFERENCE_HEIGHT
     return Spot(
         label=label,
         point=_measured(skeleton, point, widths),
         spread=size * np.array(spread_of(point.name)),
-        soft_tissue=size * soft_tissue_of(point.body),
+        soft_tissue=CENTRE_WANDER if is_centre else size * soft_tissue_of(point.body),
     )
 
 

@@ -12,6 +12,7 @@ from physpose.types import Array
 
 TRUNK = ("pelvis", "torso")
 FEWEST = 3  # markers that place a rigid body
+SETTLED = 1e-3  # [m]
 SURE = 0.03  # [m] markers farther off than a few of these pull little
 
 
@@ -39,9 +40,12 @@ def robust_rigid_fit(model: Array, target: Array, weight: Array, rounds: int = 8
     """As ``rigid_fit``; markers that do not fit, as swapped ones, lose their say (Cauchy weights)."""
     R, p = rigid_fit(model, target, weight)
     for _ in range(rounds):
+        before = p
         distance = np.linalg.norm((R @ model.T).swapaxes(1, 2) + p[:, None] - target, axis=-1)
         trust = np.where(np.isfinite(distance), 1 / (1 + (distance / SURE) ** 2), 1.0)
         R, p = rigid_fit(model, target, weight * trust)
+        if np.nanmax(np.abs(p - before), initial=0.0) < SETTLED:
+            break
     return R, p
 
 

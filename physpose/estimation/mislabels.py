@@ -31,10 +31,24 @@ def find_swaps(expected: Array, measured: Array, sigma: Array) -> dict[tuple[int
             gain = own[:, i] ** 2 + own[:, j] ** 2 - i_at_j**2 - j_at_i**2
             closer = (j_at_i < 0.5 * own[:, i]) & (i_at_j < 0.5 * own[:, j])
             swapped = (gain > CLEAR_GAIN) & closer & ~taken[:, i] & ~taken[:, j]
+            swapped = _of_stretches(swapped, measured[:, i], measured[:, j])
             if swapped.any():
                 swaps[int(i), int(j)] = swapped
                 taken[swapped, i] = taken[swapped, j] = True
     return swaps
+
+
+def _of_stretches(swapped: NDArray[np.bool_], a: Array, b: Array) -> NDArray[np.bool_]:
+    """The majority's answer in each stretch in which neither marker jumps: labels are exchanged where markers do.
+
+    Args:
+        swapped: (T,) as each frame by itself has it; a, b: (T, 3) [m] the two markers.
+    """
+    steps = np.maximum(*(np.linalg.norm(np.diff(x, axis=0), axis=-1) for x in (a, b)))
+    steady = steps < 0.5 * np.linalg.norm(a - b, axis=-1)[1:]  # False beside a gap
+    stretch = np.concatenate([[0], np.cumsum(~steady)])
+    share = np.bincount(stretch, weights=swapped) / np.bincount(stretch)
+    return np.asarray(share[stretch] > 0.5)
 
 
 def exchanged(measured: Array, swaps: dict[tuple[int, int], NDArray[np.bool_]]) -> Array:
@@ -48,6 +62,7 @@ def exchanged(measured: Array, swaps: dict[tuple[int, int], NDArray[np.bool_]]) 
 def wild_markers(expected: Array, measured: Array) -> NDArray[np.bool_]:
     """(T, M) where a marker is far farther off than it usually is: a reflection, or another marker's label."""
     distance = np.linalg.norm(measured - expected, axis=-1)
-    usual = 1.4826 * np.nanmedian(np.where(np.isfinite(distance), distance, np.nan), axis=0, keepdims=True)
-    wild: NDArray[np.bool_] = np.nan_to_num(distance) > np.maximum(WILD * np.nan_to_num(usual), LEAST_WILD)
+    never = np.isnan(distance).all(0)
+    usual = 1.4826 * np.nanmedian(np.where(never, 0.0, distance), axis=0, keepdims=True)
+    wild: NDArray[np.bool_] = np.nan_to_num(distance) > np.maximum(WILD * usual, LEAST_WILD)
     return wild

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
-from physpose.estimation.contact import contact_belief
+from physpose.estimation.contact import contact_belief, outside_feet, raised_belief, smoothed
+from physpose.estimation.forces import ForceSettings, believed_sigma, contact_forces, evenly_shared
 from physpose.estimation.posture_prior import UP, PosturePrior
+from physpose.estimation.segments import Segments, centres, segments
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import S, Solution, solve
 from physpose.estimation.state import Kinematics, State
 from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limits, Posture, Smoothness, Term
-from physpose.skeleton.model import Point, Skeleton
+from physpose.estimation.wrench import ForcePrior, RootWrench, needed_wrench, whitening
+from physpose.skeleton.model import Coordinate, Point, Skeleton
 from physpose.types import Array
 
-HEAVY = 0.02  # segments with a larger part of the mass make up the centre of mass in the balance term
 EARTH_GRAVITY = 9.81  # [m/s^2]
 
 
@@ -35,13 +38,13 @@ class MotionProblem:
         """``observed``: body points that the observations look at, the first of ``points``."""
         self.chain, self.skeleton = chain, chain.skeleton
         self.settings, self.gravity = settings or EstimationSettings(), gravity
-        heavy = [b for b in self.skeleton.bodies if b.mass > HEAVY * self.skeleton.mass]
-        self.mass_share = torch.tensor([b.mass for b in heavy], dtype=torch.float64) / sum(b.mass for b in heavy)
-        centres = tuple(Point(name=b.name, body=b.name, offset=b.com) for b in heavy)
-        self.points: Points = chain.points(observed + self.skeleton.contact_points + centres)
+        support, masses = self.skeleton.support_points, centres(chain)
+        self.points: Points = chain.points(observed + support + masses)
         self.observed_index = slice(0, len(observed))
         self.contact_index = slice(len(observed), len(observed) + len(self.skeleton.contact_points))
-        self.com_index = slice(self.contact_index.stop, self.contact_index.stop + len(heavy))
+        self.support_index = slice(len(observed), len(observed) + len(support))
+        self.segments = segments(chain, self.support_index.stop)
+        self.body = _BodyPoints(chain.points(support + masses), segments(chain, len(support)), len(support))
         self.prior = _posture_prior(self.skeleton, self.settings)
         neutral = torch.as_tensor(self.skeleton.neutral[7:])
         self.posture = neutral if self.prior is None else resting_posture(self.skeleton)
@@ -66,19 +69,23 @@ class MotionProblem:
             Smoothness(time, self.spread_of_coordinates(s.acceleration_sigma), 2, "acceleration"),
         ]
 
-    def floor_terms(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> list[Term[State]]:
-        """The floor under points in contact, contact (T, C) being the belief, and balance over them."""
-        if self.gravity == 0:  # without weight there is no floor to stand on
-            return []
+    def floor_terms(self, state: State, time: Tensor, support: Support, rate: Tensor) -> list[Term[State]]:
+        """The floor under points in contact, and the forces, or without them balance over the feet."""
+        found: list[Term[State]] = []
         s = self.settings
-        floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
-        floor = Floor(self.contact_index, contact, time, floor_rate, s.sigma_floor, s.sigma_slip)
-        return [floor, self._balance(state, time, contact, rate)]
+        if self.gravity > 0 and s.physics != "none":  # without weight there is no floor to stand on
+            floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
+            found.append(Floor(self.contact_index, support.contact, time, floor_rate, s.sigma_floor, s.sigma_slip))
+            if support.forces is None:
+                found.append(self._balance(state, time, support.contact, rate))
+        if support.forces is not None:
+            found.append(self._root_wrench(state, time, support.forces, rate))
+        return found
 
     def _balance(self, state: State, time: Tensor, contact: Tensor, rate: Tensor) -> Balance:
         s = self.settings
         points = Kinematics(self.chain, state, self.points).points
-        com = torch.einsum("s,tsk->tk", self.mass_share, points[:, self.com_index])
+        com = self.segments.com(points)
         total = contact.sum(1, keepdim=True)
         support = contact / total.clamp(min=1e-9)
         feet = torch.einsum("tc,tck->tk", support, points[:, self.contact_index])
@@ -91,14 +98,25 @@ class MotionProblem:
             acceleration = torch.gradient(velocity, spacing=(time,), dim=0)[0]
             shift = -(com[:, 2:] - feet[:, 2:]) / self.gravity * acceleration
         time_weight = (rate / s.balance_correlation_time).clamp(max=1.0) * carried
-        return Balance(
-            self.com_index, self.mass_share, self.contact_index, support, shift, time_weight, s.balance_sigma
-        )
+        return Balance(self.segments, self.contact_index, support, shift, time_weight, s.balance_sigma)
+
+    def _root_wrench(self, state: State, time: Tensor, forces: ForcePrior, rate: Tensor) -> RootWrench:
+        s = self.settings
+        points = Kinematics(self.chain, state, self.points).points
+        arms = points[:, self.support_index] - self.segments.com(points)[:, None]
+        weight, stature = self.scales
+        sigma = (s.wrench_sigma[0] * weight, s.wrench_sigma[1] * weight * stature)
+        return RootWrench(
+            segments=self.segments, support_index=torch.arange(len(points[0]))[self.support_index], time=time,
+            gravity=self.gravity_vector, axis_scales=self.chain.axis_scales(state.log_scales), forces=forces.mean,
+            whiten=whitening(arms, forces.sigma, sigma),
+            time_weight=(rate / s.wrench_correlation_time).clamp(max=1.0), robust_scale=s.wrench_robust,
+        )  # fmt: skip
 
     def spread_of_coordinates(self, s: Mapping[str, float]) -> Tensor:
         """One value for each velocity coordinate (nv,) from values by the start of its name."""
         values = [s["pelvis_translation"]] * 3 + [s["pelvis_rotation"]] * 3
-        values += [next(x for key, x in s.items() if name.startswith(key)) for name in self.chain.coordinate_names]
+        values += [_by_name(s, c) for c in self.skeleton.coordinates]
         return torch.tensor(values, dtype=torch.float64)
 
     def body_prior(self, stature_sigma: float) -> BodyPrior:
@@ -127,18 +145,145 @@ class MotionProblem:
             on_iteration=on_iteration,
         )  # fmt: skip
 
-    def no_contact(self, n_frames: int) -> Tensor:
-        """Belief zero everywhere (T, C)."""
-        return torch.zeros(n_frames, len(self.skeleton.contact_points), dtype=torch.float64)
+    # --- contacts and forces ----------------------------------------------------------------------------------------
+
+    @property
+    def gravity_vector(self) -> Tensor:
+        """(3,) [m/s^2], world."""
+        return torch.tensor([0.0, 0.0, -self.gravity], dtype=torch.float64)
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Body weight [N], on earth where nothing weighs anything, and stature [m]: of forces and moments."""
+        stature = self.skeleton.subject.height if self.skeleton.subject else 1.7
+        return self.skeleton.mass * (self.gravity or EARTH_GRAVITY), stature
+
+    def no_support(self, n_frames: int) -> Support:
+        """Nothing touches anything, and no force is asked for."""
+        return Support(torch.zeros(n_frames, len(self.skeleton.contact_points), dtype=torch.float64), None)
+
+    def support_of(self, state: State, time: Array, max_height: float | None = None, *, forces: bool = True) -> Support:
+        """What bears the body in a state: contacts, and in full physics the forces that its motion needs there."""
+        contact = self.contacts_of(state, time, max_height)
+        if not forces or self.settings.physics != "full" or len(time) < 3:
+            return Support(contact, None)
+        return Support(contact, self.forces_of(state, time))
 
     def contacts_of(self, state: State, time: Array, max_height: float | None = None) -> Tensor:
-        """Belief in contact (T, C) for a state."""
+        """Belief (T, C) that contact points rest on the floor in a state."""
+        s = self.settings
+        return self._low_and_slow(state, time, s.contact_speed, s.contact_height if max_height is None else max_height)
+
+    def bearing_of(self, state: State, time: Array) -> Tensor:
+        """Belief (T, C) that support points bear a force in a state: on the floor or something higher, or on a seat."""
+        t = torch.as_tensor(time)
+        return self._bearing(state, t, *self.body.wrench(self.chain, state, t, self.gravity_vector))
+
+    def _may_bear(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
+        """As ``bearing_of``, but under hips as low as on a chair there may be one, wherever the weight seems to act:
+        while the direction of gravity is being found, that is not known."""
+        belief = self._bearing(state, time, wrench, arms, kin)
+        n = len(self.skeleton.contact_points)
+        if self.gravity > 0 and n < belief.shape[1]:
+            low = smoothed(self._low_hips(state, kin), time, self.settings.seat_time)
+            belief[:, n:] = torch.maximum(belief[:, n:], low[:, None])
+        return belief
+
+    def _low_hips(self, state: State, kin: Kinematics) -> Tensor:
+        """Belief (T,) that the hips are as low over the feet as on a chair."""
+        feet = kin.points[:, : len(self.skeleton.contact_points), 2].amin(1)
+        height = (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])
+        return torch.sigmoid((self.settings.seat_height - height) / 0.03)
+
+    def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
+        n = len(self.skeleton.contact_points)
         if self.gravity == 0:
-            return state.q.new_zeros(len(state.q), len(self.skeleton.contact_points))
-        max_height = self.settings.contact_height if max_height is None else max_height
-        contacts, body = self.chain.points(self.skeleton.contact_points), State(state.q, state.log_scales)
-        points = Kinematics(self.chain, body, contacts).points
-        return contact_belief(points, torch.as_tensor(time), self.settings.contact_speed, max_height)
+            return state.q.new_zeros(len(state.q), n)
+        points = self.body.kinematics(self.chain, state).points[:, :n]
+        return contact_belief(points, torch.as_tensor(time), max_speed, max_height)
+
+    def _bearing(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
+        s, n, (weight, stature) = self.settings, len(self.skeleton.contact_points), self.scales
+        if self.gravity == 0 or n == 0:
+            return state.q.new_zeros(arms.shape[:2])
+        points = kin.points[:, :n]
+        floor = contact_belief(points, time, s.bearing_speed, s.bearing_height)
+        raised = raised_belief(points, time, wrench[:, 2] / weight, s.contact_speed) * (1 - floor.amax(1, keepdim=True))
+        feet = torch.maximum(floor, raised)
+        outside = outside_feet(wrench, arms[:, :n], feet, s.seat_reach * stature)
+        seat = smoothed(self._low_hips(state, kin) * outside, time, s.seat_time)
+        return torch.cat([feet, seat[:, None].expand(-1, len(self.skeleton.seat_points))], 1)
+
+    def forces_of(self, state: State, time: Array) -> ForcePrior:
+        """The most probable forces in a state, and how far they may be off."""
+        s, (weight, stature) = self.settings, self.scales
+        t = torch.as_tensor(time)
+        wrench, arms, kin = self.body.wrench(self.chain, state, t, self.gravity_vector)
+        belief = self._may_bear(state, t, wrench, arms, kin)
+        numbers = ForceSettings(
+            wrench_sigma=s.wrench_sigma, force_sigma=s.force_sigma, no_force_sigma=s.no_force_sigma
+        )  # fmt: skip
+        even = evenly_shared(wrench, belief)
+        found = contact_forces(
+            t, wrench, arms, belief, weight=weight, stature=stature, mean=even, settings=numbers
+        )  # fmt: skip
+        sigma = weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma)
+        pull = self._pull(found.residual, arms) * self._standing(state, kin)[:, None, None]
+        return ForcePrior(found.force - sigma[..., None] ** 2 * pull, sigma)
+
+    def _pull(self, residual: Tensor, arms: Tensor) -> Tensor:
+        """G' W r (T, C, 3), for the forces about which the root wrench's term is built.
+
+        With sigma^2 times this taken from the best forces, the term's gradient is that of the least cost over all
+        forces, evenly shared ones being expected: the weight acts near the middle of the feet.
+        """
+        s, (weight, stature) = self.settings, self.scales
+        scale = torch.tensor([s.wrench_sigma[0] * weight] * 3 + [s.wrench_sigma[1] * weight * stature] * 3).to(residual)
+        force, moment = (residual / scale**2)[:, None].split(3, dim=-1)
+        return force + torch.linalg.cross(moment.expand_as(arms), arms)
+
+    def _standing(self, state: State, kin: Kinematics) -> Tensor:
+        """Belief (T,) that the feet carry the body: who is lower may sit, and the weight acts elsewhere."""
+        feet = kin.points[:, : len(self.skeleton.contact_points), 2].amin(1)
+        height = (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])
+        return torch.sigmoid((height - self.settings.standing_height) / 0.03)
+
+
+@dataclass(frozen=True)
+class Support:
+    """What bears the body, as it was found for a state."""
+
+    contact: Tensor  # (T, C) belief that contact points rest on the floor
+    forces: ForcePrior | None  # at the support points; None: they are not asked for
+
+
+@dataclass(frozen=True)
+class _BodyPoints:
+    """The support points and centres of mass, without what is observed."""
+
+    points: Points
+    segments: Segments
+    n_support: int
+
+    def kinematics(self, chain: KinematicChain, state: State) -> Kinematics:
+        return Kinematics(chain, State(state.q, state.log_scales), self.points)
+
+    def wrench(
+        self, chain: KinematicChain, state: State, time: Tensor, gravity: Tensor
+    ) -> tuple[Tensor, Tensor, Kinematics]:
+        """Needed wrench (T, 6) about the centre of mass, arms (T, C, 3) of the support points from there."""
+        kin = self.kinematics(chain, state)
+        A = self.segments.momentum_matrix(kin, chain.axis_scales(state.log_scales))
+        wrench = needed_wrench(self.segments, state, kin, A, time, gravity)
+        return wrench, kin.points[:, : self.n_support] - self.segments.com(kin.points)[:, None], kin
+
+
+def _by_name(s: Mapping[str, float], coordinate: Coordinate) -> float:
+    """The value of a coordinate; of one that only a model file has, the pelvis' (slides) or the largest (hinges)."""
+    own = next((x for key, x in s.items() if coordinate.name.startswith(key)), None)
+    if own is not None:
+        return own
+    return s["pelvis_translation"] if coordinate.kind == "slide" else max(s.values())
 
 
 def _posture_prior(skeleton: Skeleton, settings: EstimationSettings) -> PosturePrior | None:
@@ -173,8 +318,10 @@ def frame_weights(time: Tensor) -> Tensor:
 
 
 def stature_gradient(chain: KinematicChain) -> Tensor:
-    """d(log stature)/d(log scale) (G,) at unit scale, standing."""
+    """d(log stature)/d(log scale) (G,) at unit scale, standing; zero for a body without a head of its own, or feet."""
     skeleton = chain.skeleton
+    if "head" not in skeleton.body_names or not skeleton.contact_points:
+        return torch.zeros(len(skeleton.scale_groups), dtype=torch.float64)
     frames = chain.fk(torch.as_tensor(skeleton.neutral))
     head, foot = (
         skeleton.body_index("head"),

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import radians
 
+from physpose.errors import UnknownNameError
+
+PHYSICS = ("none", "soft", "full")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EstimationSettings:
@@ -88,6 +92,21 @@ class EstimationSettings:
     registration_frames: int = 60  # at most, from which scales and places of markers are found
     joint_centre_sigma: float = 0.008  # [m] of rules that find them from markers (Harrington 2007: 5 to 10 mm)
 
+    # "none": what is seen, postures and smoothness; "soft": also a floor under the feet and balance over them; "full":
+    # also the wrench that the motion needs, which forces inside friction cones must give
+    physics: str = "full"
+    # forces; in body weights, moments in body weights times stature
+    wrench_sigma: tuple[float, float] = (0.05, 0.02)  # of what no force explains: masses, lengths, other contacts
+    wrench_correlation_time: float = 0.1  # [s]
+    wrench_robust: float = 6.0  # [sigma] of force and moment together
+    force_sigma: float = 0.3  # of a support point's force about the last estimate
+    no_force_sigma: float = 0.002  # of a point that touches nothing
+    bearing_speed: float = 0.8  # [m/s] a point faster than this bears nothing
+    bearing_height: float = 0.08  # [m] nor does one that is higher
+    seat_reach: float = 0.12  # statures from the nearest foot point to where the weight acts: farther, a seat bears it
+    seat_height: float = 0.75  # pelvis over feet against standing, below which there may be a seat
+    seat_time: float = 0.3  # [s] over which a seat is found
+
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
     camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails
@@ -105,3 +124,7 @@ class EstimationSettings:
     window: float = 30.0  # [s] longest piece solved at once
     overlap: float = 1.0  # [s] of neighbouring windows
     pieces: int = 3  # of a clip longer than a window, from which body and camera are found
+
+    def __post_init__(self) -> None:
+        if self.physics not in PHYSICS:
+            raise UnknownNameError("physics", str(self.physics), PHYSICS)

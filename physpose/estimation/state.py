@@ -121,6 +121,11 @@ class Kinematics:
         return J
 
     @cached_property
+    def J_turn(self) -> Tensor:
+        """d(angular velocity of bodies)/d(rate of the frame's unknowns) (T, n_bodies, 3, nv), world axes."""
+        return self._chain.turning_jacobian(self.frames)
+
+    @cached_property
     def Js(self) -> Tensor:
         """d(points)/d(shared unknowns) (T, K, 3, n_shared)."""
         state, G = self._state, len(self._state.log_scales)

@@ -15,6 +15,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
 from physpose.estimation.posture_prior import PosturePrior, posture_jacobian, posture_vector
+from physpose.estimation.segments import Segments
 from physpose.estimation.state import Kinematics, State
 from physpose.spatial import quat_conj, quat_log, quat_mul, quat_to_matrix, so3_right_jacobian_inverse
 
@@ -232,8 +233,7 @@ class Balance(FrameTerm[State]):
     zmp = com - (com_z / g) com_acceleration, horizontally (Vukobratovic and Borovac 2004, without angular momentum).
     """
 
-    com_index: slice  # of the segments' centres of mass in the kinematics' points
-    mass_share: Tensor  # (S,) of those segments, summing to one
+    segments: Segments
     contact_index: slice
     support_share: Tensor  # (T, C) of each contact point in the middle of the support, summing to one or zero
     shift: Tensor  # (T, 2) [m] zmp - com, from the motion so far
@@ -243,7 +243,7 @@ class Balance(FrameTerm[State]):
     name: str = "balance"
 
     def _residual(self, kin: Kinematics) -> Tensor:
-        com = torch.einsum("s,tsk->tk", self.mass_share, kin.points[:, self.com_index, :2])
+        com = self.segments.com(kin.points)[:, :2]
         support = torch.einsum("tc,tck->tk", self.support_share, kin.points[:, self.contact_index, :2])
         return com + self.shift - support
 
@@ -256,8 +256,7 @@ class Balance(FrameTerm[State]):
         loss_weight = robust((r**2).sum(-1) / self.sigma**2, self.robust_scale)[1]
         w = (self.time_weight * loss_weight).sqrt()[:, None] / self.sigma
         J, Js = (
-            torch.einsum("s,tskn->tkn", self.mass_share, D[:, self.com_index, :2])
-            - torch.einsum("tc,tckn->tkn", self.support_share, D[:, self.contact_index, :2])
+            self.segments.com(D)[:, :2] - torch.einsum("tc,tckn->tkn", self.support_share, D[:, self.contact_index, :2])
             for D in (kin.J, kin.Js)
         )
         system.add_frame(w * r, w[..., None] * J, w[..., None] * Js)

@@ -6,7 +6,7 @@ memory: body and camera from a few pieces of the clip at a low frame rate, then 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -17,16 +17,17 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from physpose.chain import KinematicChain
-from physpose.estimation import initialise
 from physpose.estimation.facing import most_likely_path
 from physpose.estimation.lifting import with_lifted_landmarks
 from physpose.estimation.problem import EARTH_GRAVITY
+from physpose.estimation.rig_problem import RigProblem
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import CameraState, blend, resample
+from physpose.estimation.uncertainty import joined
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Camera, Keypoints2D
+from physpose.types import Array, Camera, Keypoints2D, Sigma
 
 CONTACT_HEIGHTS = (0.20, 0.10)  # [m] of the first coarse passes: the floor is not known well yet
 COARSE_ITERATIONS, FINE_ITERATIONS = 25, 10
@@ -41,7 +42,8 @@ class Trajectory:
     q: Array  # (T, nq)
     skeleton: Skeleton  # scaled
     camera: Camera
-    contact: Array  # (T, C) belief 0..1
+    bearing: Array  # (T, C) belief 0..1 that a support point bears a force
+    sigma: Sigma | None  # NaN where nobody was seen; None: too short, or coordinates are coupled
     converged: bool
     iterations: int
     cost: float
@@ -69,6 +71,21 @@ def fit_trajectory(
         return _fit(problem, kp, on_progress or (lambda fraction: None))
 
 
+def fit_rig_trajectory(
+    skeleton: Skeleton,
+    kp: Keypoints2D,
+    cameras: Sequence[Camera],
+    height_known: bool,
+    settings: EstimationSettings | None = None,
+    on_progress: Callable[[float], None] | None = None,
+    gravity: float = EARTH_GRAVITY,
+) -> Trajectory:
+    """As ``fit_trajectory``, behind what several ``cameras`` see: ``kp`` (C, T, K), undistorted, at common times."""
+    with one_thread():
+        problem = RigProblem(KinematicChain(skeleton), kp, cameras, height_known, settings, gravity)
+        return _fit(problem, kp, on_progress or (lambda fraction: None))
+
+
 def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]) -> Trajectory:
     settings = problem.settings
     windows = list(overlapping_windows(kp.time, settings.window, settings.overlap))
@@ -76,9 +93,9 @@ def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]
     coarse = _coarse(problem, kp.frames(chosen), None)
     report(0.3)
     if len(windows) == 1:
-        solution, contact = _fine(problem, kp, coarse, shared=True)
+        solution, bearing, sigma = _fine(problem, kp, coarse, shared=True)
         report(1.0)
-        return _trajectory(problem, [solution], solution.state.q, contact)
+        return _trajectory(problem, [solution], (solution.state.q, bearing, sigma))
     return _windowed(problem, kp, coarse.solution.state, windows, report)
 
 
@@ -107,30 +124,31 @@ def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) 
     kp = kp.frames(coarse_frames(kp.time, problem.settings.coarse_rate))
     known = shared is not None
     state = first_guess(problem, kp, shared)
-    contact = problem.no_contact(kp.n_frames) if not known else problem.contacts_of(state, kp.time)
+    support = problem.support_of(state, kp.time) if known else problem.no_support(kp.n_frames)
     for k, height in enumerate((*CONTACT_HEIGHTS, problem.settings.contact_height)):
         free = problem.free(scales=not known and k > 0, camera=not known)
-        solution = problem.solve_on(kp, state, contact, free, COARSE_ITERATIONS)
+        solution = problem.solve_on(kp, state, support, free, COARSE_ITERATIONS)
         if k == 0 and not known:
             solution = replace(solution, state=problem.on_floor(solution.state))
         state = solution.state
-        contact = problem.contacts_of(state, kp.time, problem.settings.contact_height if known else height)
+        support = problem.support_of(state, kp.time, None if known else height, forces=known or k > 0)
     return _Coarse(torch.as_tensor(kp.time), solution)
 
 
 def _fine(
     problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bool
-) -> tuple[Solution[CameraState], Tensor]:
-    """Solve on all frames from a coarse solution. Returns it and the belief in contact (T, C)."""
+) -> tuple[Solution[CameraState], Tensor, Sigma | None]:
+    """Solve on all frames from a coarse solution: it, the belief that support points bear (T, C), how sure it is."""
     q = resample(coarse.solution.state.q, coarse.time, torch.as_tensor(kp.time))
     state = replace(coarse.solution.state, q=q)
-    iterations = coarse.solution.iterations
+    iterations, free = coarse.solution.iterations, problem.free(scales=shared, camera=shared)
     for _ in range(FINE_PASSES):
-        contact = problem.contacts_of(state, kp.time)
-        solution = problem.solve_on(kp, state, contact, problem.free(scales=shared, camera=shared), FINE_ITERATIONS)
+        support = problem.support_of(state, kp.time)
+        solution = problem.solve_on(kp, state, support, free, FINE_ITERATIONS)
         state = solution.state
         iterations += solution.iterations
-    return replace(solution, iterations=iterations), problem.contacts_of(state, kp.time)
+    bearing = problem.bearing_of(state, kp.time)
+    return replace(solution, iterations=iterations), bearing, problem.sigma(kp, state, bearing, free)
 
 
 def _windowed(
@@ -138,47 +156,49 @@ def _windowed(
 ) -> Trajectory:
     """Window by window with body and camera held, blended where windows overlap; unseen stretches are bridged."""
     solutions: list[Solution[CameraState]] = []
-    stitched = Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.contact_points))
+    stitched = Stitched(kp.n_frames, problem.chain.nq, len(problem.skeleton.support_points))
     for i, window in enumerate(windows):
         part = kp.frames(window)
-        if np.isfinite(part.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS:
-            solution, contact = _fine(problem, part, _coarse(problem, part, shared), shared=False)
-            stitched.add(window, solution.state.q, contact)
+        if problem.sees(part):
+            solution, bearing, sigma = _fine(problem, part, _coarse(problem, part, shared), shared=False)
+            stitched.add(window, solution.state.q, bearing, sigma)
             solutions.append(replace(solution, state=replace(solution.state, q=solution.state.q[:0])))
         report(0.3 + 0.7 * (i + 1) / len(windows))
-    return _trajectory(problem, solutions, *stitched.bridged(torch.as_tensor(kp.time)))
+    return _trajectory(problem, solutions, stitched.bridged(torch.as_tensor(kp.time)))
 
 
 class Stitched:
-    """Poses and contacts of a clip, put together from windows in order of time."""
+    """Poses and beliefs of a clip, put together from windows in order of time."""
 
-    def __init__(self, T: int, nq: int, n_contacts: int):
+    def __init__(self, T: int, nq: int, n_supports: int):
         self.q = torch.zeros(T, nq, dtype=torch.float64)
-        self.contact = torch.zeros(T, n_contacts, dtype=torch.float64)
+        self.bearing = torch.zeros(T, n_supports, dtype=torch.float64)
         self.filled = torch.zeros(T, dtype=torch.bool)
+        self.sigma: list[tuple[slice, Sigma | None]] = []
 
-    def add(self, window: slice, q: Tensor, contact: Tensor) -> None:
+    def add(self, window: slice, q: Tensor, bearing: Tensor, sigma: Sigma | None = None) -> None:
         """Fade from what the windows before gave to this one over the frames they share."""
         shared = slice(window.start, window.start + int(self.filled[window].sum()))
         n = shared.stop - shared.start
         w = (torch.arange(n, dtype=torch.float64)[:, None] + 1) / (n + 1)
         self.q[shared] = blend(self.q[shared], q[:n], w)
-        self.contact[shared] = torch.lerp(self.contact[shared], contact[:n], w)
-        self.q[shared.stop : window.stop], self.contact[shared.stop : window.stop] = q[n:], contact[n:]
+        self.bearing[shared] = torch.lerp(self.bearing[shared], bearing[:n], w)
+        self.q[shared.stop : window.stop], self.bearing[shared.stop : window.stop] = q[n:], bearing[n:]
         self.filled[window] = True
+        self.sigma.append((window, sigma))
 
-    def bridged(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        """Poses and contacts; where no window saw the person, poses lead from one sighting to the next."""
+    def bridged(self, time: Tensor) -> tuple[Tensor, Tensor, Sigma | None]:
+        """Poses, beliefs, sigma; where no window saw the person, poses lead from one sighting to the next."""
         known = self.filled
         self.q[~known] = resample(self.q[known], time[known], time[~known])
-        return self.q, self.contact
+        return self.q, self.bearing, joined(self.sigma, len(self.q))
 
 
 def first_guess(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) -> CameraState:
     """Start states after a few iterations without contacts; of several, frame by frame the most likely."""
     free = problem.free(scales=False, camera=False)
     guesses = [problem.posed_like_landmarks(kp, g) for g in problem.first_guesses(kp, shared)]
-    solutions = [problem.solve_on(kp, g, problem.no_contact(kp.n_frames), free, 15) for g in guesses]
+    solutions = [problem.solve_on(kp, g, problem.no_support(kp.n_frames), free, 15) for g in guesses]
     if len(solutions) == 1:
         return solutions[0].state
     costs = torch.stack([problem.frame_costs(kp, s.state) for s in solutions])
@@ -215,24 +235,20 @@ def spread_pieces(time: Array, total: float, n: int) -> NDArray[np.intp]:
 
 
 def _trajectory(
-    problem: VideoProblem, solutions: list[Solution[CameraState]], q: Tensor, contact: Tensor
+    problem: VideoProblem,
+    solutions: list[Solution[CameraState]],
+    found: tuple[Tensor, Tensor, Sigma | None],
 ) -> Trajectory:
-    """Tensors to the public result."""
+    """Tensors to the public result; ``found``: poses, beliefs, sigma."""
+    q, bearing, sigma = found
     state = solutions[0].state
-    R = state.R_camera_world.numpy()
-    camera = Camera(
-        image_size=problem.camera.image_size,
-        focal=float(state.log_focal.exp()),
-        principal_point=problem.camera.principal_point,
-        R_camera_world=R,
-        t=-R[:, 2] * float(state.height),
-    )
     names = solutions[0].term_costs
     return Trajectory(
         q=q.numpy(),
         skeleton=problem.skeleton.scaled(state.log_scales.exp().numpy()),
-        camera=camera,
-        contact=contact.numpy(),
+        camera=problem.camera_of(state),
+        bearing=bearing.numpy(),
+        sigma=sigma,
         converged=all(s.converged for s in solutions),
         iterations=sum(s.iterations for s in solutions),
         cost=sum(s.cost for s in solutions),

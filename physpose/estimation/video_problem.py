@@ -11,15 +11,17 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation import initialise
+from physpose.estimation.banded import BorderedSystem
 from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
-from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, frame_weights
+from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, Support, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import N_CAMERA, CameraState, Kinematics
 from physpose.estimation.terms import FrameTerm, Term
+from physpose.estimation.uncertainty import motion_sigma
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
 from physpose.skeleton.model import KeypointSet
-from physpose.types import Keypoints2D
+from physpose.types import Camera, Keypoints2D, Sigma
 
 _LIMB_EDGES = (
     ("hip", "shoulder"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"),
@@ -61,15 +63,15 @@ class VideoProblem(MotionProblem):
 
     # --- terms ------------------------------------------------------------------------------------------------------
 
-    def terms(self, kp: Keypoints2D, state: CameraState, contact: Tensor) -> list[Term[CameraState]]:
-        """All terms on the frames of ``kp``; weights follow from ``state``, contact (T, C) is the belief in contact."""
+    def terms(self, kp: Keypoints2D, state: CameraState, support: Support) -> list[Term[CameraState]]:
+        """All terms on the frames of ``kp``; weights follow from ``state``."""
         time = torch.as_tensor(kp.time)
         rate = frame_weights(time)
         found: list[Term[CameraState]] = [self._reprojection(kp, rate, state)]
         if self._facing_seen(kp):
             found.append(self._depth(kp, rate, float(state.log_focal.exp())))
         found += [*self.posture_terms(rate), *self.smoothness(time), self.body_prior(self.stature_sigma)]
-        return [*found, self._camera_place(), *self.floor_terms(state, time, contact, rate)]
+        return [*found, self._camera_place(), *self.floor_terms(state, time, support, rate)]
 
     def _camera_place(self) -> CameraPlace:
         s = self.settings
@@ -164,13 +166,37 @@ class VideoProblem(MotionProblem):
         self,
         kp: Keypoints2D,
         state: CameraState,
-        contact: Tensor,
+        support: Support,
         free: Tensor,
         max_iterations: int,
         on_iteration: Callable[[int, float], None] | None = None,
     ) -> Solution[CameraState]:
-        """Solve on the frames of ``kp`` with the contacts given."""
-        return self.solve(self.terms(kp, state, contact), state, free, max_iterations, on_iteration)
+        """Solve on the frames of ``kp`` with the contacts and forces given."""
+        return self.solve(self.terms(kp, state, support), state, free, max_iterations, on_iteration)
+
+    def sees(self, kp: Keypoints2D) -> bool:
+        """Is enough of the person seen in any frame?"""
+        return bool(np.isfinite(kp.uv[0, ..., 0]).sum(1).max() >= initialise.MIN_POINTS)
+
+    def camera_of(self, state: CameraState) -> Camera:
+        """As estimated, or given."""
+        R = state.R_camera_world.numpy()
+        return Camera(
+            image_size=self.camera.image_size,
+            focal=float(state.log_focal.exp()),
+            principal_point=self.camera.principal_point,
+            R_camera_world=R,
+            t=-R[:, 2] * float(state.height),
+        )
+
+    def sigma(self, kp: Keypoints2D, state: CameraState, bearing: Tensor, free: Tensor) -> Sigma | None:
+        """Standard deviations of the motion at a solution, ``free`` being the shared unknowns found with it."""
+        system = BorderedSystem(len(state.q), self.chain.nv, state.n_shared, min(3, len(state.q) - 1))
+        kin = Kinematics(self.chain, state, self.points)
+        for term in self.terms(kp, state, self.support_of(state, kp.time)):
+            term.add_to(system, state, kin)
+        body = self.skeleton.scaled(state.log_scales.exp().numpy())
+        return motion_sigma(system, free, state, body, kp.time, bearing.numpy(), self.gravity_vector.numpy())
 
     def on_floor(self, state: CameraState) -> CameraState:
         """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""
@@ -188,14 +214,14 @@ class VideoProblem(MotionProblem):
         scale = torch.tensor(self.settings.depth_sigma, dtype=torch.float64) / self.settings.start_depth_sigma
         depth = replace(depth, weight=depth.weight * scale**2, robust_scale=1e3)
         kept = ("limits", "posture", "jerk", "acceleration")
-        terms = [depth, *(t for t in self.terms(kp, state, self.no_contact(kp.n_frames)) if t.name in kept)]
+        terms = [depth, *(t for t in self.terms(kp, state, self.no_support(kp.n_frames)) if t.name in kept)]
         frozen = self.free(scales=False, camera=False)
         return self.solve(terms, state, frozen, 20).state
 
     def frame_costs(self, kp: Keypoints2D, state: CameraState) -> Tensor:
         """Cost of each frame (T,) by the terms that look at single frames."""
         kin = Kinematics(self.chain, state, self.points)
-        terms = self.terms(kp, state, self.no_contact(kp.n_frames))
+        terms = self.terms(kp, state, self.no_support(kp.n_frames))
         return torch.stack([t.frame_costs(state, kin) for t in terms if isinstance(t, FrameTerm)]).sum(0)
 
 

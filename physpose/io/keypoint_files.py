@@ -233,7 +233,8 @@ def _openpose_folder(folder: Path) -> tuple[Frames, str]:
         number = _frame_number(file.stem)
         if number is None or number in frames:
             raise InputError(f"{file}: its name should tell a frame number of its own, as clip_000012_keypoints.json")
-        frames[number] = [_triplets(p.get("pose_keypoints_2d"), file) for p in content["people"]]
+        # Pose2Sim writes {} for somebody whom this camera does not see
+        frames[number] = [_triplets(p.get("pose_keypoints_2d"), file) for p in content["people"] if p]
     return frames, "openpose"
 
 

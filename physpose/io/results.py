@@ -115,9 +115,10 @@ def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
             positions=data["contact_positions"], free_moment=data["contact_free_moment"],
             valid=data.get("contact_valid"),
         )  # fmt: skip
-    saved, own = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.contact_points)
-    if sorted(saved) != sorted(own):
-        raise InputError(f"the saved contacts {', '.join(saved)} are not those of {body.name}: {', '.join(own)}")
+    saved, possible = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.support_points)
+    if not {*saved} <= {*possible}:
+        raise InputError(f"the saved contacts {', '.join(saved)} are not those of {body.name}: {', '.join(possible)}")
+    own = tuple(n for n in possible if n in saved)
     order = [saved.index(n) for n in own]
     return Contacts(
         points=own, active=data["contact_active"][:, order], force=data["contact_force"][:, order], method="as saved"

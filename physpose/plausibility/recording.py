@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from physpose.skeleton.model import Skeleton
+from physpose.skeleton.model import Point, Skeleton
 from physpose.types import Array, Contacts, Motion
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Recording:
         parents = [None if b.parent is None else skeleton.body_index(b.parent) for b in skeleton.bodies]
         rigid = [not any(c.kind == "slide" for c in b.joint.coordinates) for b in skeleton.bodies]
         bones = [(p, i) for i, p in enumerate(parents) if p is not None and rigid[i]]
-        ground = located(skeleton, motion.positions, motion.rotations)
+        ground = located(skeleton.contact_points, skeleton, motion.positions, motion.rotations)
         names, active, bearing = _touching(motion.contacts, skeleton, ground, floor)
         ground = ground[:, [i for n in names for i, p in enumerate(skeleton.contact_points) if p.name == n]]
         weightless = not np.any(gravity)
@@ -90,9 +90,18 @@ class Recording:
         """(T, 6) of all contacts: force [N] and moment about the world's origin [N.m]."""
         assert self.motion is not None
         c = self.motion.contacts
-        where = self.ground if c.positions is None else c.positions
+        where = self._contact_places if c.positions is None else c.positions
         moment = np.cross(where, c.force) + (0.0 if c.free_moment is None else c.free_moment)
         return np.concatenate([c.force.sum(1), moment.sum(1)], 1)
+
+    @property
+    def _contact_places(self) -> Array:
+        """(T, C, 3) [m] of the motion's contacts, which are support points by name."""
+        assert self.motion is not None
+        assert self.skeleton is not None
+        points = {p.name: p for p in self.skeleton.support_points}
+        chosen = tuple(points[name] for name in self.motion.contacts.points)
+        return located(chosen, self.skeleton, self.motion.positions, self.motion.rotations)
 
     @cached_property
     def force_known(self) -> NDArray[np.bool_]:
@@ -105,7 +114,7 @@ class Recording:
         """Body -> force (T, 3) [N] of all its contacts, world."""
         assert self.motion is not None
         assert self.skeleton is not None
-        c, of_point = self.motion.contacts, {p.name: p.body for p in self.skeleton.contact_points}
+        c, of_point = self.motion.contacts, {p.name: p.body for p in self.skeleton.support_points}
         bodies = c.bodies or tuple(of_point[name] for name in c.points)
         return {body: c.force[:, [b == body for b in bodies]].sum(1) for body in dict.fromkeys(bodies)}
 
@@ -146,7 +155,9 @@ def _touching(
     Measured forces tell of whole bodies: their points, and those of bodies beyond, bear; those that are low touch.
     """
     if contacts.bodies is None:
-        return contacts.points, contacts.active, contacts.active
+        own = [contacts.points.index(p.name) for p in skeleton.contact_points if p.name in contacts.points]
+        active = contacts.active[:, own]
+        return tuple(contacts.points[i] for i in own), active, active
     loaded = {b: contacts.active[:, [i == b for i in contacts.bodies]].any(1) for b in contacts.bodies}
     none, bearing = np.zeros(len(ground), bool), np.zeros(ground.shape[:2], bool)
     for c, point in enumerate(skeleton.contact_points):
@@ -164,10 +175,10 @@ def _inwards(skeleton: Skeleton, body: str) -> list[str]:
     return path
 
 
-def located(skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
-    """World positions (T, C, 3) [m] of the skeleton's contact points."""
-    index = [skeleton.body_index(p.body) for p in skeleton.contact_points]
-    offset = np.array([p.offset for p in skeleton.contact_points]).reshape(-1, 3)
+def located(points: tuple[Point, ...], skeleton: Skeleton, positions: Array, rotations: Array) -> Array:
+    """World positions (T, C, 3) [m] of points of the skeleton."""
+    index = [skeleton.body_index(p.body) for p in points]
+    offset = np.array([p.offset for p in points]).reshape(-1, 3)
     return positions[:, index] + (rotations[:, index] @ offset[..., None])[..., 0]
 
 

@@ -31,13 +31,15 @@ def build_skeleton(
     size = _sizes(data, shape, subject)
     bodies = tuple(_bodies(data, shape, size, subject))
     contacts = tuple(p for p, _ in _points(data["contact_points"], size, subject))
+    seat = tuple(p for p, _ in _points(data["seat_points"], size, subject))
     marks = {p.name: (p, d["sigma"] * subject.height) for p, d in _points(data["landmarks"], size, subject)}
     sets = {**keypoint_sets(marks), "markers": _marker_set(data, size, subject)}
     n_coordinates = sum(b.joint.nv for b in bodies) - 6
     neutral = np.concatenate([[0, 0, -_lowest(bodies, contacts)], UPRIGHT_XYZW, np.zeros(n_coordinates)])
     return Skeleton(
         name=data["name"], bodies=bodies, subject=subject, keypoint_sets=sets, contact_points=contacts,
-        scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions, warnings=warnings,
+        seat_points=seat, scale_groups=_scale_groups(data, subject), neutral=neutral, assumptions=assumptions,
+        warnings=warnings,
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def _groups(s: Skeleton) -> str:
 
 
 def _contacts(s: Skeleton) -> str:
-    rows = [(p.name, p.body, _vector(p.offset), p.source) for p in s.contact_points]
+    rows = [(p.name, p.body, _vector(p.offset), p.source) for p in s.support_points]
     return _table("Contact points", ("point", "body", "offset [m]", "source"), rows)
 
 
@@ -85,7 +85,7 @@ def _keypoints(s: Skeleton) -> str:
 
 
 def _sources(s: Skeleton) -> str:
-    points = [*s.contact_points, *(p for k in s.keypoint_sets.values() for p in k.points)]
+    points = [*s.support_points, *(p for k in s.keypoint_sets.values() for p in k.points)]
     used = " ".join([c.source for c in s.coordinates] + [g.source for g in s.scale_groups] + [p.source for p in points])
     masses = ("deleva1996", "jensen1986", "jensen1989") if s.skin is None else ()  # else told by its assumptions
     rows = [(k, v) for k, v in read_shipped("human")["sources"].items() if k in used or k in masses]

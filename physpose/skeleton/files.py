@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Sex = Literal["f", "m", "x"]
 SHIPPED = ("adult", "child", "infant")
 REQUIRED = ("name", "bodies", "dimensions", "masses", "segments", "inertia", "coordinates", "motions", "margin",
-            "contact_points", "vertex", "landmarks", "scale_groups", "spreads", "reference", "ages")  # fmt: skip
+            "contact_points", "seat_points", "vertex", "landmarks", "scale_groups", "spreads", "reference",
+            "ages")  # fmt: skip
 
 
 def skeleton_folder() -> Path:

@@ -19,6 +19,7 @@ BONE_RADIUS = 0.015  # [m]
 SET_SEPARATOR = ":"  # between a keypoint set's name and the keypoint's, in a site's name
 NAME_SEPARATOR = "|"  # between names of keypoints
 TOUCH_GROUP = 3  # of the sites at contact points
+SEAT_GROUP = 4  # of those that someone sits on
 TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
 
 
@@ -151,6 +152,8 @@ def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts:
         if contacts:
             sphere = {"type": "sphere", "size": _text([TOUCH_RADIUS]), "contype": "1", "rgba": SKIN}
             _add(elements[p.body], "geom", name=p.name, pos=_text(p.offset), **sphere)
+    for p in skeleton.seat_points:
+        _add(elements[p.body], "site", name=p.name, pos=_text(p.offset), group=str(SEAT_GROUP))
 
 
 def _keypoint_order(root: ET.Element, skeleton: Skeleton) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from physpose.conventions import q_from_mujoco
 from physpose.errors import InputError
-from physpose.skeleton.mjcf import NAME_SEPARATOR, SET_SEPARATOR, TOUCH_GROUP
+from physpose.skeleton.mjcf import NAME_SEPARATOR, SEAT_GROUP, SET_SEPARATOR, TOUCH_GROUP
 from physpose.skeleton.model import Body, Coordinate, Joint, JointKind, KeypointSet, Point, Skeleton
 from physpose.types import Array
 
@@ -35,13 +35,14 @@ def read_mjcf(path: str | Path) -> Skeleton:
     bodies = tuple(_body(model, i, anchors) for i in range(1, model.nbody))
     if not bodies:
         raise InputError(f"{path}: no body in it")
-    sets, contacts = _points(model, anchors)
+    sets, contacts, seat = _points(model, anchors)
     skeleton = Skeleton(
         name=Path(path).stem,
         bodies=bodies,
         subject=None,
         keypoint_sets=sets,
         contact_points=contacts,
+        seat_points=seat,
         scale_groups=(),
         neutral=np.zeros(0),
         warnings=tuple(_left_out(model)),
@@ -106,9 +107,10 @@ def _anchor(model: Any, i: int) -> Array:
     return np.array(turning[0]) if turning else np.zeros(3)
 
 
-def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], tuple[Point, ...]]:
+def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], tuple[Point, ...], tuple[Point, ...]]:
+    """Keypoint sets, contact points and seat points: the model's named sites."""
     sets: dict[str, list[Point]] = {}
-    contacts = []
+    found: dict[int, list[Point]] = {TOUCH_GROUP: [], SEAT_GROUP: []}
     for site in (model.site(k) for k in range(model.nsite)):
         i = int(site.bodyid[0])
         if i == 0 or not site.name:
@@ -117,9 +119,10 @@ def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], t
         place = {"body": _name(model, i), "offset": site.pos - anchors[i], "source": "MJCF"}
         if separator:
             sets.setdefault(keypoint_set, []).append(Point(name=name, **place))
-        elif int(site.group[0]) == TOUCH_GROUP:
-            contacts.append(Point(name=site.name, **place))
-    return {name: _keypoint_set(model, name, points) for name, points in sets.items()}, tuple(contacts)
+        elif int(site.group[0]) in found:
+            found[int(site.group[0])].append(Point(name=site.name, **place))
+    keypoint_sets = {name: _keypoint_set(model, name, points) for name, points in sets.items()}
+    return keypoint_sets, tuple(found[TOUCH_GROUP]), tuple(found[SEAT_GROUP])
 
 
 def _keypoint_set(model: Any, name: str, points: list[Point]) -> KeypointSet:

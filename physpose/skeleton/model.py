@@ -146,10 +146,16 @@ class Skeleton:
     euler_joints: tuple[EulerJoint, ...] = ()  # how the file of this body writes its free and ball joints
     gravity: Array | None = None  # (3,) [m/s^2] that the file of this body gives
     skin: Skin | None = None  # for pictures; what moves and weighs are the bodies
+    seat_points: tuple[Point, ...] = ()  # what someone sits on
 
     @cached_property
     def body_names(self) -> tuple[str, ...]:
         return tuple(b.name for b in self.bodies)
+
+    @property
+    def support_points(self) -> tuple[Point, ...]:
+        """Where the surroundings may bear the body: ``contact_points``, then ``seat_points``."""
+        return (*self.contact_points, *self.seat_points)
 
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
@@ -251,9 +257,14 @@ class Skeleton:
             n: replace(k, points=tuple(replace(p, offset=p.offset * S[p.body]) for p in k.points))
             for n, k in self.keypoint_sets.items()
         }
-        contacts = tuple(replace(p, offset=p.offset * S[p.body]) for p in self.contact_points)
+        contacts, seat = (
+            tuple(replace(p, offset=p.offset * S[p.body]) for p in points)
+            for points in (self.contact_points, self.seat_points)
+        )
         phi = self.coordinate_map and self.coordinate_map.scaled(self._slide_factors(self.axis_scales(scales)))
-        return replace(self, bodies=bodies, keypoint_sets=sets, contact_points=contacts, coordinate_map=phi)
+        return replace(
+            self, bodies=bodies, keypoint_sets=sets, contact_points=contacts, seat_points=seat, coordinate_map=phi
+        )
 
     def _slide_factors(self, axis_scales: Array) -> Array:
         rows, parents, weights = self.slide_lengths

@@ -18,6 +18,7 @@ WARN_Z = 2.5
 REFUSE_Z = (-6.0, 6.0)  # the WHO's flags of implausible heights of children
 REFUSE_Z_ADULT = (-6.0, 8.0)  # the tallest people are tall with a nearly common shape
 REFUSE_MASS = (0.4, 3.0)  # mass over the median at that age, sex and height
+NO_HEIGHT = "height was not given"
 SEX_NAMES = {"f": "female", "m": "male", "x": "mean of both sexes"}
 
 
@@ -145,7 +146,7 @@ def _warnings(
     if mass_given and abs(z_mass) > WARN_Z:
         out.append(f"mass {mass:.1f} kg is unusual at {height:.2f} m: {_ordinal(z_mass)} (z = {z_mass:+.1f})")
     if not height_given:
-        out.append(f"height was not given: all lengths scale with the {height:.2f} m taken")
+        out.append(f"{NO_HEIGHT}: all lengths scale with the {height:.2f} m taken")
     if not mass_given:
         out.append(f"mass was not given: forces, torques, momentum and energy scale with the {mass:.1f} kg taken")
     return tuple(out)

@@ -15,6 +15,7 @@ from physpose.viz.shapes import bones, joints, segment_shapes
 from physpose.viz.skin import packed_as, skin_payload
 
 MOST_FRAMES = 3600  # of a report; longer results are thinned out for it, and it says so
+PARTS = {"hand": ("hand",), "seat": ("ischium", "thigh")}  # of contact points by the start of their names; else feet
 
 
 def thinned(result: FitResult) -> tuple[FitResult, int]:
@@ -28,7 +29,8 @@ def thinned(result: FitResult) -> tuple[FitResult, int]:
     every["contacts"] = c.frames(slice(None, None, step))
     every["energy"] = Energy(kinetic=e.kinetic[::step], potential=e.potential[::step])
     every["keypoints"] = None if result.keypoints is None else result.keypoints.frames(slice(None, None, step))
-    return replace(result, sigma=None, **every), step
+    sigma = None if result.sigma is None else result.sigma.frames(slice(None, None, step))
+    return replace(result, sigma=sigma, **every), step
 
 
 def payload(result: FitResult) -> dict[str, Any]:
@@ -79,11 +81,11 @@ def _quaternions(result: FitResult) -> Array:
 
 
 def _contact_groups(result: FitResult) -> list[tuple[str, str, list[int]]]:
-    """(label, side, contact point indices): feet and hands of each side; hands only if they ever touch."""
+    """(label, side, contact point indices): feet, hands, seat; only feet are shown if they never touch."""
     groups: dict[tuple[str, str], list[int]] = {}
     for i, name in enumerate(result.contacts.points):
-        part = "hand" if name.startswith("hand") else "foot"
-        groups.setdefault((part, side(name)), []).append(i)
+        part = next((part for part, marks in PARTS.items() if name.startswith(marks)), "foot")
+        groups.setdefault((part, "" if part == "seat" else side(name)), []).append(i)
     words = {"r": "right ", "l": "left ", "": ""}
     found = [(words[s] + part, s, index) for (part, s), index in groups.items()]
     return [g for g in found if "foot" in g[0] or result.contacts.active[:, g[2]].any()]
@@ -107,7 +109,7 @@ def _contact_positions(result: FitResult, index: list[int]) -> Array:
     """(T, len(index), 3) [m], world: where measured forces act, else the body's contact points."""
     if result.contacts.positions is not None:
         return result.contacts.positions[:, index]
-    points = [p for i in index for p in result.skeleton.contact_points if p.name == result.contacts.points[i]]
+    points = [p for i in index for p in result.skeleton.support_points if p.name == result.contacts.points[i]]
     return np.stack([_located(result, p.body, p.offset) for p in points], 1)
 
 
@@ -145,5 +147,8 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _plot(plot: Plot) -> dict[str, Any]:
-    curves = [{"label": c.label, "key": c.key, "values": packed(c.values)} for c in plot.curves]
+    curves: list[dict[str, Any]] = [{"label": c.label, "key": c.key, "values": packed(c.values)} for c in plot.curves]
+    for curve, c in zip(curves, plot.curves, strict=True):
+        if c.sigma is not None:
+            curve["sigma"] = packed(c.sigma)
     return {"title": plot.title, "unit": plot.unit, "hint": plot.hint, "perKg": plot.per_kg, "curves": curves}

@@ -215,6 +215,8 @@ def _method(result: FitResult) -> str:
         rows.append(("Root residual", residual))
     if result.sigma is None:
         rows.append(("Uncertainty", "not estimated: curves carry no error bands"))
+    else:
+        rows.append(("Uncertainty", "bands are one standard deviation, from the posterior covariance of the estimate"))
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
 
 

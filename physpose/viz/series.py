@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ class Curve:
     label: str
     key: str  # names its colour: "r", "l", "c" (no side), "x", "y", "z", "a", "b"
     values: Array  # (T,), NaN is a gap
+    sigma: Array | None = None  # (T,) one standard deviation, drawn as a band
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ BALL_NOTE = (
     "vectors."
 )
 BODY_NOTE = "Momentum is linear, and angular about the centre of mass, both in world axes (z up)."
+NOT_FEET = ("hand", "ischium", "thigh")  # contact points
 MAIN = ("hip_", "knee_", "ankle_", "lumbar_", "arm_", "elbow_")  # shown at once; the rest is folded
 
 
@@ -128,22 +131,27 @@ def _joint_plot(base: str, coordinates: list[CoordinateResult], what: str) -> Pl
 
 def _joint_curve(c: CoordinateResult, what: str) -> Curve:
     label, key = {"r": ("right", "r"), "l": ("left", "l"), "": ("", "c")}[side(c.name)]
-    angle = np.rad2deg(c.q) if c.unit == "rad" else c.q
-    return Curve(label=label, key=key, values={"angles": angle, "torques": c.tau, "power": c.power}[what])
+    angle = np.rad2deg if c.unit == "rad" else np.asarray
+    values = {"angles": angle(c.q), "torques": c.tau, "power": c.power}[what]
+    s = c.sigma
+    sigma = None if s is None else {"angles": angle(s.q), "torques": s.tau, "power": s.power}[what]
+    return Curve(label=label, key=key, values=values, sigma=sigma)
 
 
 def _body_plots(result: FitResult) -> Iterator[Plot]:
     contact = vertical_force_plot(result)
     if contact is not None:
         yield contact
-    height = Curve(label="z", key="z", values=result.com[:, 2])
+    height = Curve(label="z", key="z", values=result.com[:, 2], sigma=_sigma(result, "com", 2))
     yield Plot(title="Centre of mass height", unit="m", curves=(height,))
     speed = np.linalg.norm(result.momentum[:, :3], axis=1) / result.skeleton.mass
     yield Plot(title="Centre of mass speed", unit="m/s", curves=(Curve(label="", key="c", values=speed),))
-    yield Plot(title="Linear momentum", unit="kg\u00b7m/s", curves=_xyz(result.momentum[:, :3]))
-    yield Plot(title="Angular momentum", unit="kg\u00b7m\u00b2/s", curves=_xyz(result.momentum[:, 3:]))
-    kinetic = Curve(label="kinetic", key="a", values=result.energy.kinetic)
-    potential = Curve(label="potential", key="b", values=result.energy.potential)
+    yield Plot(title="Linear momentum", unit="kg\u00b7m/s", curves=_momentum(result, 0))
+    yield Plot(title="Angular momentum", unit="kg\u00b7m\u00b2/s", curves=_momentum(result, 3))
+    kinetic = Curve(label="kinetic", key="a", values=result.energy.kinetic, sigma=_sigma(result, "energy.kinetic"))
+    potential = Curve(
+        label="potential", key="b", values=result.energy.potential, sigma=_sigma(result, "energy.potential")
+    )
     total = Curve(label="total", key="c", values=kinetic.values + potential.values)
     yield Plot(title="Energy", unit="J", curves=(total, potential, kinetic))
     yield Plot(title="Kinetic energy", unit="J", curves=(kinetic,))
@@ -156,8 +164,20 @@ def _joint_power(result: FitResult) -> Curve:
     return Curve(label="all joints", key="c", values=result.power[:, skip:].sum(1))
 
 
-def _xyz(vectors: Array) -> tuple[Curve, ...]:
-    return tuple(Curve(label=axis, key=axis, values=vectors[:, i]) for i, axis in enumerate("xyz"))
+def _momentum(result: FitResult, first: int) -> tuple[Curve, ...]:
+    """Its three components from column ``first``."""
+    return tuple(
+        Curve(label=axis, key=axis, values=result.momentum[:, i], sigma=_sigma(result, "momentum", i))
+        for i, axis in enumerate("xyz", first)
+    )
+
+
+def _sigma(result: FitResult, name: str, column: int | None = None) -> Array | None:
+    """Standard deviation (T,) of one quantity, by its name in ``Sigma``; None where it was not estimated."""
+    if result.sigma is None:
+        return None
+    found: Array = attrgetter(name)(result.sigma)
+    return found if column is None else found[:, column]
 
 
 def body_weight(result: FitResult) -> float | None:
@@ -175,7 +195,7 @@ def vertical_force_plot(result: FitResult) -> Plot | None:
     force = contacts.force @ up / (weight or 1.0)
     curves = [Curve(label="total", key="c", values=force.sum(1))]
     for label, key in (("right", "r"), ("left", "l")):
-        mine = [i for i, p in enumerate(contacts.points) if p.endswith(f"_{key}") and not p.startswith("hand")]
+        mine = [i for i, p in enumerate(contacts.points) if p.endswith(f"_{key}") and not p.startswith(NOT_FEET)]
         if mine:
             curves.append(Curve(label=label, key=key, values=force[:, mine].sum(1)))
     return Plot(title="Vertical contact force", unit="body weights" if weight else "N", curves=tuple(curves))

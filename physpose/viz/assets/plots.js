@@ -8,6 +8,42 @@ PP.plots = (() => {
   // NaN is a gap.
   const numbers = (curve, perKg) => Array.from(curve.values.data, (v) => (isFinite(v) ? (perKg ? v / D.mass : v) : null));
   const digits = (v) => (Math.abs(v) >= 100 ? v.toFixed(0) : Math.abs(v) >= 10 ? v.toFixed(1) : v.toFixed(2));
+  // One standard deviation to both sides of each curve.
+  const bands = (entry) => (u) => {
+    const { ctx } = u, scale = entry.perKg ? 1 / D.mass : 1;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    ctx.clip();
+    entry.plot.curves.forEach((c, k) => {
+      if (!c.sigma) return;
+      ctx.fillStyle = css(c.key);
+      ctx.globalAlpha = 0.16;
+      for (const [from, to] of spans(entry.data[k + 1], c.sigma.data)) {
+        const point = (i, side) => [u.valToPos(at[i], "x", true), u.valToPos(entry.data[k + 1][i] + side * scale * c.sigma.data[i], "y", true)];
+        ctx.beginPath();
+        for (let i = from; i < to; i++) ctx.lineTo(...point(i, 1));
+        for (let i = to - 1; i >= from; i--) ctx.lineTo(...point(i, -1));
+        ctx.fill();
+      }
+    });
+    ctx.restore();
+  };
+  // Stretches [from, to) in which both are known.
+  const spans = (values, sigma) => {
+    const found = [];
+    let from = -1;
+    for (let i = 0; i <= values.length; i++) {
+      const known = i < values.length && values[i] !== null && isFinite(sigma[i]);
+      if (known && from < 0) from = i;
+      if (!known && from >= 0) { found.push([from, i]); from = -1; }
+    }
+    return found;
+  };
+  const usualSigma = (entry) => {
+    const sorted = entry.plot.curves.filter((c) => c.sigma).map((c) => Array.from(c.sigma.data).filter(isFinite).sort((a, b) => a - b));
+    return Math.max(0, ...sorted.map((s) => (s.length ? s[s.length >> 1] : 0))) * (entry.perKg ? 1 / D.mass : 1);
+  };
   const zeroLine = (u) => {
     const y = u.valToPos(0, "y", true);
     if (y < u.bbox.top || y > u.bbox.top + u.bbox.height) return;
@@ -22,20 +58,20 @@ PP.plots = (() => {
       padding: [8, 8, 0, 0],
       legend: { show: false },
       cursor: { show: false },
-      scales: { x: { time: false }, y: { range: padded } },
+      scales: { x: { time: false }, y: { range: padded(entry) } },
       axes: [
         { ...axis, size: 22, gap: 2, space: 60, values: (_, ticks) => ticks.map((v) => `${+v.toFixed(2)} s`) },
         { ...axis, size: 44, gap: 4, space: 28 },
       ],
       series: [{}, ...entry.plot.curves.map((c) => ({ stroke: css(c.key), width: 1.7, points: { show: at.length < 3 } }))],
-      hooks: { drawAxes: [zeroLine] },
+      hooks: { drawAxes: [zeroLine, bands(entry)] },
     };
   };
-  // Room above and below, and never a scale so fine that noise fills it.
-  const padded = (u, lo, hi) => {
+  // Room above and below, for a usual band too, and never a scale so fine that noise fills it.
+  const padded = (entry) => (u, lo, hi) => {
     if (lo === null || !isFinite(lo)) return [-1, 1];
     const least = { deg: 4, "N.m": 2, N: 2, W: 2, J: 1 }[u.unit] ?? 0.05;
-    const room = Math.max((hi - lo) * 0.08, (least - (hi - lo)) / 2, 1e-9);
+    const room = Math.max((hi - lo) * 0.08, (least - (hi - lo)) / 2, Math.min(usualSigma(entry), hi - lo), 1e-9);
     return [lo - room, hi + room];
   };
 

@@ -1,0 +1,242 @@
+"""Ground reaction forces from markers alone, against force plates: the plates are never shown to the estimator.
+
+One adult (walks, sit-to-stand, drop jumps; default body of given height and mass, no static trial) and nine children (a
+straight walk each, body from the markers of a static trial). Mean absolute error of the total force in % of body
+weight, vertical / fore-aft / sideways, as it is ("raw") and with the plates' gain removed ("gain": one factor for each
+kind of trial, since this laboratory's plates disagree with each other and with the scale by up to 7 %). "standing":
+body weight and nothing else. Sit-to-stand: the feet's force, while none is on the seat. Drop jumps: from the first
+landing on, and flights: vertical acceleration of the centre of mass before any constraint, change of angular momentum,
+times of take-off and landing against the plates. Plates are low-passed at 12 Hz, as the markers' motion resolves no
+more.
+
+    PHYSPOSE_DATA=... python benchmarks/lab_forces.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lab_children import FOLDER, OLDEST, TALL
+
+import physpose
+from physpose import FitResult
+from physpose.io.c3d import read_c3d
+from physpose.io.forces import Forces, read_forces
+from physpose.io.subject_parameters import subject_parameters
+from physpose.types import Array
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "lab_forces.json"
+SUBJECT = "nimblephysics/data/grf/Subject4"
+WHO = {"height": 1.70, "mass": 62.6}  # mass by the static trial's plates, height from the model
+TRIALS = {
+    "walking": ("walking1", "walking2", "walking4", "walkingTI1", "walkingTO1", "walkingTS1"),
+    "sit-to-stand": ("STS1", "STSweakLegs1"),
+    "drop jumps": ("DJ1", "DJ2", "DJAsym1"),
+}
+GOALS = {"walking": (3, 4, 2), "sit-to-stand": (3, 3.5, 1), "drop jumps": (13, 11, 5.5), "children": (5, 4.5, 1.5)}
+LOWPASS = 12.0  # [Hz] of the plates
+EDGE = 0.1  # [s]
+ON_PLATES = 0.05  # body weights
+ON_FLOOR = 0.04  # [m] a sole's lowest point is in contact, or about to
+SHORTEST_FLIGHT = 0.15  # [s]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recording: what was found and what was measured, in body weights, frames that count."""
+
+    name: str
+    found: Array  # (T, 3) fore-aft, sideways, vertical
+    measured: Array  # (T, 3)
+    per_foot: float | None = None  # [N/kg] mean absolute error over feet and axes
+
+
+def main() -> int:
+    """Measure all trials, print, write."""
+    data = Path(os.environ.get("PHYSPOSE_DATA", ""))
+    if not os.environ.get("PHYSPOSE_DATA") or not (data / SUBJECT).is_dir():
+        print("lab_forces: skipped, PHYSPOSE_DATA has no Subject4")
+        return 0
+    report: dict = {"machine": platform.machine(), "python": platform.python_version()}
+    for kind, names in TRIALS.items():
+        trials, flights = [], []
+        for name in names:
+            print(f"  {name}", file=sys.stderr)
+            result = physpose.fit(next((data / SUBJECT).rglob(f"{name}.trc")), "adult", **WHO)
+            forces = read_forces(next((data / SUBJECT).rglob(f"{name}_grf.mot")))
+            trials.append(trial_of(name, result, forces, kind))
+            if kind == "drop jumps":
+                flights += flights_of(result, forces)
+        report[kind] = summary(kind, trials) | ({"flights": flights} if flights else {})
+    report["children"] = summary("children", [child_of(f) for f in sorted((data / FOLDER).iterdir())])
+    RESULT.write_text(json.dumps(report, indent=1, default=float) + "\n")
+    print_tables(report)
+    print(f"written: {RESULT}")
+    return 0
+
+
+def child_of(folder: Path) -> Trial:
+    """A child's straight walk."""
+    walk, stand = (next((folder / kind).glob("*.c3d")) for kind in ("Straight", "Static"))
+    print(f"  {folder.name}", file=sys.stderr)
+    tall = (subject_parameters(read_c3d(walk).parameters).height or 0) > TALL
+    result = physpose.fit(walk, "child", age=OLDEST if tall else None, static=stand)
+    return trial_of(folder.name, result, read_forces(walk), "children")
+
+
+def trial_of(name: str, result: FitResult, forces: Forces, kind: str) -> Trial:
+    """The frames in which the plates bear all that bears the body."""
+    weight = result.skeleton.mass * 9.81
+    feet = [i for i, n in enumerate(result.contacts.points) if not n.startswith(("hand", "ischium", "thigh"))]
+    seat = [i for i, n in enumerate(result.contacts.points) if n.startswith(("ischium", "thigh"))]
+    mine = result.contacts.force[:, feet].sum(1) / weight
+    plates, each = measured(forces, result, weight)
+    t = result.time
+    use = (t > t[0] + EDGE) & (t < t[-1] - EDGE) & ~result.contacts.active[:, seat].any(1)
+    if kind == "drop jumps":
+        use &= t > first_landing(t, plates)
+    elif kind in ("walking", "children"):
+        use &= whole_on_plates(result, forces, each)
+    axes = walking_axes(result)
+    return Trial(name, mine[use] @ axes.T, plates[use] @ axes.T, feet_error(result, forces, use))
+
+
+def measured(forces: Forces, result: FitResult, weight: float) -> tuple[Array, Array]:
+    """Total (T, 3) and each plate's (n, T, 3) force [body weights]."""
+    each = np.stack([np.nan_to_num(w.force) for w in forces.at(result.time, LOWPASS).wrenches]) / weight
+    return each.sum(0), each
+
+
+def whole_on_plates(result: FitResult, forces: Forces, each: Array) -> Array:
+    """Frames from the first to the last step on a plate in which no foot is on the floor beside them."""
+    on = each[..., 2] > ON_PLATES
+    loaded = np.flatnonzero(on.any(0))
+    inside = np.zeros(len(each[0]), bool)
+    if len(loaded):
+        inside[loaded[0] : loaded[-1] + 1] = True
+    corners = [w.corners for w in forces.wrenches]
+    if any(c is None for c in corners):
+        return inside
+    for side in "rl":
+        low = foot_points(result, side)
+        near = low[..., 2].min(1) < ON_FLOOR
+        covered = np.any([within(low.mean(1), c) for c in corners], axis=0)
+        inside &= covered | ~near
+    return inside
+
+
+def foot_points(result: FitResult, side: str) -> Array:
+    """Sole (T, 4, 3) [m]."""
+    names = [f"{n}_{side}" for n in ("heel", "ball_medial", "ball_lateral", "toe")]
+    points = {p.name: p for p in result.skeleton.contact_points}
+    bodies = [result.skeleton.body_index(points[n].body) for n in names]
+    offset = np.stack([points[n].offset for n in names])
+    return result.positions[:, bodies] + (result.rotations[:, bodies] @ offset[..., None])[..., 0]
+
+
+def within(p: Array, corners: Array) -> Array:
+    """Is the middle of a sole (T, 3) above a plate with corners (4, 3)."""
+    edges = np.roll(corners, -1, 0) - corners
+    away = p[:, None] - corners
+    turn = edges[:, 0] * away[..., 1] - edges[:, 1] * away[..., 0]
+    return (turn > 0).all(1) | (turn < 0).all(1)
+
+
+def first_landing(time: Array, plates: Array) -> float:
+    return float(time[np.flatnonzero(plates[:, 2] > ON_PLATES)[0]]) - 0.1
+
+
+def walking_axes(result: FitResult) -> Array:
+    """Rows: forward and left of the pelvis' mean facing, up."""
+    x = result.rotations[:, 0, :, 0].mean(0) * [1, 1, 0]
+    x /= np.linalg.norm(x)
+    up = np.array([0.0, 0, 1])
+    return np.stack([x, np.cross(up, x), up])
+
+
+def feet_error(result: FitResult, forces: Forces, use: Array) -> float | None:
+    """[N/kg], mean over feet, axes and frames; None where forces do not tell their foot."""
+    given = forces.at(result.time, LOWPASS).wrenches
+    sides = [next((s for s in "rl" if f"_{s}" in f"{w.body or w.name}_".lower()), None) for w in given]
+    if None in sides:
+        return None
+    errors = []
+    for side in "rl":
+        true = sum(np.nan_to_num(w.force) for w, s in zip(given, sides, strict=True) if s == side)
+        feet = tuple(f"{part}_{side}" for part in ("heel", "ball_medial", "ball_lateral", "toe"))
+        mine = [i for i, n in enumerate(result.contacts.points) if n in feet]
+        errors.append(np.abs(result.contacts.force[use][:, mine].sum(1) - np.asarray(true)[use]).mean())
+    return float(np.mean(errors)) / result.skeleton.mass
+
+
+def flights_of(result: FitResult, forces: Forces) -> list[dict[str, float]]:
+    """Flights between landings: what the centre of mass does, and when they begin and end."""
+    plates, _ = measured(forces, result, result.skeleton.mass * 9.81)
+    t, found = result.time, []
+    air = ~result.contacts.active.any(1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], air, [False]]).astype(int))).reshape(-1, 2)
+    for a, b in edges:
+        if b - a < 2 or t[b - 1] - t[a] < SHORTEST_FLIGHT or a == 0 or b == len(t):
+            continue
+        inner = slice(a + 2, b - 2)
+        fall = np.polyfit(t[inner] - t[a], result.com[inner, 2], 2)[0] * 2
+        L = result.momentum[inner, 3:]
+        row = {
+            "from": t[a],
+            "to": t[b - 1],
+            "acceleration": fall,
+            "angular_change": float(np.linalg.norm(L[-1] - L[0])),
+        }
+        off = np.flatnonzero(plates[:, 2] < ON_PLATES)
+        switches = t[np.flatnonzero(np.diff(plates[:, 2] > ON_PLATES))]
+        near = lambda x, switches=switches: float(np.abs(x - switches).min())  # noqa: E731
+        measured_here = len(off) and plates[max(a - 8, 0), 2] > ON_PLATES
+        row |= {"takeoff_error": near(t[a]) if measured_here else float("nan"), "landing_error": near(t[b - 1])}
+        found.append(row)
+    return found
+
+
+def summary(kind: str, trials: list[Trial]) -> dict:
+    """Errors over all trials, each the same weight."""
+    gain = sum(t.measured[:, 2].sum() for t in trials) / sum(t.found[:, 2].sum() for t in trials)
+    rows = {t.name: {"raw": _error(t.found, t.measured), "gain": _error(gain * t.found, t.measured)} for t in trials}
+    mean = {k: np.mean([r[k] for r in rows.values()], axis=0).tolist() for k in ("raw", "gain")}
+    still = [_error(np.tile([0.0, 0, 1], (len(t.measured), 1)), t.measured) for t in trials]
+    feet = [t.per_foot for t in trials if t.per_foot is not None]
+    found = {"gain": float(gain), "mean": mean, "standing": np.mean(still, axis=0).tolist(), "trials": rows}
+    return found | ({"per_foot_N_per_kg": float(np.mean(feet))} if feet else {})
+
+
+def _error(a: Array, b: Array) -> list[float]:
+    """[% BW] vertical, fore-aft, sideways."""
+    return (100 * np.abs(a - b).mean(0)[[2, 0, 1]]).tolist()
+
+
+def print_tables(report: dict) -> None:
+    show = lambda x: " / ".join(f"{v:5.1f}" for v in x)  # noqa: E731
+    print(f"{'kind':14s}{'raw':>24s}{'plate gain removed':>28s}{'standing':>24s}{'goal':>20s}   [% BW]")
+    for kind, goal in GOALS.items():
+        r = report[kind]
+        met = all(min(a, b) <= g for a, b, g in zip(r["mean"]["raw"], r["mean"]["gain"], goal, strict=True))
+        feet = f"  per foot {r['per_foot_N_per_kg']:.2f} N/kg" if "per_foot_N_per_kg" in r else ""
+        print(
+            f"{kind:14s}{show(r['mean']['raw']):>24s}{show(r['mean']['gain']):>22s} ({r['gain']:.3f})"
+            f"{show(r['standing']):>24s}{show(goal):>22s} {'met' if met else 'MISSED'}{feet}"
+        )
+    for f in report["drop jumps"]["flights"]:
+        print(
+            f"flight {f['from']:.2f} to {f['to']:.2f} s: {f['acceleration']:.2f} m/s^2, angular momentum changes by "
+            f"{f['angular_change']:.2f} kg.m^2/s, take-off {1e3 * f['takeoff_error']:.0f} ms, landing "
+            f"{1e3 * f['landing_error']:.0f} ms from the plates'"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Selected blocks of the inverse against the inverse of one dense matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from estimation_cases import dense
+
+from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.covariance import band_covariance
+
+N, SHARED = 4, 3
+
+
+def system_of(T: int, width: int, seed: int = 0) -> BorderedSystem:
+    """Random, positive definite, with couplings over the whole band."""
+    rng = np.random.default_rng(seed)
+    tensor = lambda *shape: torch.as_tensor(rng.normal(size=shape))  # noqa: E731
+    system = BorderedSystem(T, N, SHARED, width)
+    system.add_frame(tensor(T, 6), tensor(T, 6, N), tensor(T, 6, SHARED))
+    for _ in range(2):
+        rows = T - width
+        system.add_neighbours(tensor(rows, 5), [tensor(rows, 5, N) for _ in range(width + 1)], tensor(rows, 5, SHARED))
+    system.S += torch.eye(SHARED, dtype=torch.float64)
+    return system
+
+
+def inverse(system: BorderedSystem, free: torch.Tensor) -> np.ndarray:
+    A = dense(system)[0]
+    keep = np.concatenate([np.ones(system.T * N, bool), free.numpy()])
+    return np.linalg.inv(A[keep][:, keep])
+
+
+@pytest.mark.parametrize(("T", "width"), [(1, 0), (2, 1), (3, 2), (4, 3), (7, 3), (9, 3), (10, 2), (8, 1)])
+@pytest.mark.parametrize("moving", [(True, True, True), (True, False, True), (False, False, False)])
+def test_windows_are_those_of_the_dense_inverse(T, width, moving):
+    system, free = system_of(T, width), torch.tensor(moving)
+    full, found = inverse(system, free), band_covariance(system, free)
+    length = min(T, 3)
+    first = torch.arange(T - length + 1)
+    windows = found.windows(first, length, slice(0, sum(moving)))
+    for t in first.tolist():
+        keep = np.r_[t * N : (t + length) * N, T * N : T * N + sum(moving)]
+        np.testing.assert_allclose(windows[t].numpy(), full[np.ix_(keep, keep)], rtol=1e-7, atol=1e-9)
+    alone = found.windows(first, length).numpy()
+    np.testing.assert_allclose(alone, windows[:, : length * N, : length * N].numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_an_unknown_nothing_is_said_about_has_no_covariance():
+    system = BorderedSystem(5, N, SHARED, 3)
+    with pytest.raises(torch.linalg.LinAlgError):
+        band_covariance(system, torch.zeros(SHARED, dtype=torch.bool))

@@ -28,7 +28,7 @@ class EstimationSettings:
     start_depth_sigma: float = 0.03  # [m] on all axes, for the first guess alone
     depth_robust: float = 2.0  # [sigma]
     # where the detector gives no 3D, start from and lean on the shipped lifter's, if any: about twice as fast as eight
-    # guesses that face different ways, on benchmarks/lifter_accuracy.py's walks as accurate, worse where somebody sits
+    # guesses that face different ways; in benchmarks/lifter_accuracy.py as accurate in walks, worse where somebody sits
     lift: bool = False
 
     # the body

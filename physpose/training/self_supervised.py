@@ -132,7 +132,7 @@ class SelfSupervisedTask:
         """The loss on the ends of the recordings."""
         pairs = [(i, w) for i, (train, held) in enumerate(self.windows) for w in held or train[-1:]]
         losses = [torch.stack([*self.terms(module, i, w).values()]).sum() for i, w in pairs]
-        return float(torch.stack(losses).mean())
+        return float(torch.stack(losses).mean().detach())
 
     def save(self, module: Lifter, path: Path, about: Mapping[str, Any]) -> Path:
         """As ``load_lifter`` reads it."""

@@ -48,8 +48,12 @@ class Oracle:
     def forces(self, q: dict[str, float], u: dict[str, float], a: dict[str, float]) -> dict[str, float]:
         """Generalized forces by coordinate, of gravity and motion alone."""
         self.set(q, u)
-        tau = self.solver.solve(self.state, self._vector([a[n] for n in self.names], self.u_slot, self.state.getNU()))
+        tau = self.solver.solve(self.state, self.accelerations(a))
         return {n: tau.get(i) for n, i in zip(self.names, self.u_slot, strict=True)}
+
+    def accelerations(self, a: dict[str, float]) -> Any:
+        """As the solver takes them, in the order of the multibody tree."""
+        return self._vector([a[n] for n in self.names], self.u_slot, self.state.getNU())
 
     def poses(self, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Positions (n, 3) [m] and rotations (n, 3, 3) of bodies, z up."""

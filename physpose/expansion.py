@@ -36,6 +36,7 @@ class Expansion(nn.Module):
         self.n_v = sum(nv for quaternion, _, nv in kinds if quaternion)
         self._integers("q_order", _order([(quaternion, nq) for quaternion, nq, _ in kinds]))
         self._integers("v_order", _order([(quaternion, nv) for quaternion, _, nv in kinds]))
+        self.in_order = bool((np.diff(self.q_order.numpy()) > 0).all())  # quaternion joints before all others
         source = _final_source(skeleton.coordinate_map.layers)
         v_source = np.concatenate([np.arange(self.n_v), self.n_v + source])[self.v_order.numpy()]
         self._integers("v_source", v_source)
@@ -63,17 +64,23 @@ class Expansion(nn.Module):
     def forward(self, q: Tensor, axis_scales: Tensor) -> Expanded:
         """phi at q (*b, nq) with body axes scaled by ``axis_scales`` (*b, n_bodies, 3)."""
         s = q[..., self.n_q :]
-        z, gain, bend = s, torch.ones_like(s), torch.zeros_like(s)
-        for layer in self.layers:
+        first, *others = self.layers
+        z, gain, bend = first(s)
+        for layer in others:
             z, gain, bend = layer(z, gain, bend)
         factor = self.factors(axis_scales)
         z, gain, bend = z * factor, gain * factor, bend * factor
         kept = q.new_ones(*z.shape[:-1], self.n_v)
         return Expanded(
-            torch.cat([q[..., : self.n_q].expand(*z.shape[:-1], self.n_q), z], -1)[..., self.q_order],
-            torch.cat([kept, gain], -1)[..., self.v_order],
-            torch.cat([torch.zeros_like(kept), bend], -1)[..., self.v_order],
+            self._placed(q[..., : self.n_q].expand(*z.shape[:-1], self.n_q), z, self.q_order),
+            self._placed(kept, gain, self.v_order),
+            self._placed(torch.zeros_like(kept), bend, self.v_order),
         )
+
+    def _placed(self, kept: Tensor, z: Tensor, order: Tensor) -> Tensor:
+        """Columns of quaternion joints and of z in the order of the joints."""
+        columns = torch.cat([kept, z], -1)
+        return columns if self.in_order else columns.index_select(-1, order)
 
     def factors(self, axis_scales: Tensor) -> Tensor:
         """Factor (*b, n_z) on each z: a slide that is a length of the parent grows with it."""
@@ -85,11 +92,12 @@ class Expansion(nn.Module):
 
     def rate(self, x: Expanded, v: Tensor) -> Tensor:
         """Expanded v (*b, nv_z): zd = phi' sd."""
-        return x.gain * v[..., self.v_source]
+        return x.gain * v.index_select(-1, self.v_source)  # which is faster than v[..., columns]
 
     def acceleration(self, x: Expanded, v: Tensor, a: Tensor) -> Tensor:
         """Expanded a (*b, nv_z): zdd = phi' sdd + phi'' sd^2."""
-        return x.gain * a[..., self.v_source] + x.bend * v[..., self.v_source] ** 2
+        v, a = (y.index_select(-1, self.v_source) for y in (v, a))
+        return torch.addcmul(x.gain * a, x.bend, v.square())
 
     def reduce(self, x: Expanded, rows: Tensor) -> Tensor:
         """phi'^T rows: forces (*b, nv_z) on the expanded coordinates as forces (*b, nv) on the reduced ones."""
@@ -123,7 +131,7 @@ class _Functions(nn.Module):
         breaks, origins, coefficients = _padded(layer, curved)
         self._table("breaks", breaks, dtype)
         self._table("origins", origins, dtype)
-        self._table("coefficients", coefficients, dtype)
+        self._table("powers", coefficients.T.copy(), dtype)
         self._table("first", np.arange(len(curved))[:, None] * origins.shape[-1])
 
     source: Tensor  # (n,)
@@ -133,33 +141,39 @@ class _Functions(nn.Module):
     curved_source: Tensor  # (m,)
     breaks: Tensor  # (m, k)
     origins: Tensor  # (m, k + 1)
-    coefficients: Tensor  # (m (k + 1), degree + 1), ascending powers
+    powers: Tensor  # (degree + 1, m (k + 1)) coefficients, ascending
     first: Tensor  # (m, 1) first row of each function in the table
 
-    def forward(self, x: Tensor, gain: Tensor, bend: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """y and its first two derivatives by s, each (*b, n), of x and its own (*b, n_x)."""
+    def forward(
+        self, x: Tensor, gain: Tensor | None = None, bend: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """y and its first two derivatives by s, each (*b, n), of x and its own (*b, n_x); without them x is s."""
         if not x.shape[-1]:  # nothing but constants
             y = self.intercept.expand(*x.shape[:-1], -1)
             return y, torch.zeros_like(y), torch.zeros_like(y)
-        x1, x2 = gain[..., self.source], bend[..., self.source]
-        y, y1 = self.intercept + self.slope * x[..., self.source], self.slope.expand_as(x1)
-        y2 = torch.zeros_like(y1)
+        y = torch.addcmul(self.intercept, self.slope, x.index_select(-1, self.source))
+        y1 = self.slope.expand_as(y)
+        y2 = torch.zeros_like(y)
         if self.curved:
-            f = self._evaluate(x[..., self.curved_source])
+            f = self._evaluate(x.index_select(-1, self.curved_source))
             y, y1, y2 = (a.index_copy(-1, self.rows, b) for a, b in zip((y, y1.contiguous(), y2), f, strict=True))
+        if gain is None or bend is None:
+            return y, y1, y2
+        x1, x2 = (d.index_select(-1, self.source) for d in (gain, bend))
         # dy/ds = f' x',  d2y/ds2 = f' x'' + f'' x'^2
         return y, y1 * x1, y1 * x2 + y2 * x1**2
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """f, f', f'' (*b, m) at x (*b, m), by Horner's rule."""
         flat = x.detach().reshape(-1, x.shape[-1]).T.contiguous()
-        piece = (self.first + torch.searchsorted(self.breaks, flat, right=True)).T.reshape(x.shape)
-        t, c = x - self.origins.flatten()[piece], self.coefficients[piece].unbind(-1)
-        f, f1, f2 = c[-1], torch.zeros_like(t), torch.zeros_like(t)
+        piece = (self.first + torch.searchsorted(self.breaks, flat, right=True)).T.flatten()
+        origin, *c = (row.index_select(0, piece).reshape(x.shape) for row in (self.origins.flatten(), *self.powers))
+        t, f = x - origin, c[-1]
+        f1, f2 = torch.zeros_like(t), torch.zeros_like(t)
         for coefficient in c[-2::-1]:
-            f2 = f2 * t + 2 * f1
-            f1 = f1 * t + f
-            f = f * t + coefficient
+            f2 = torch.addcmul(2 * f1, f2, t)
+            f1 = torch.addcmul(f, f1, t)
+            f = torch.addcmul(coefficient, f, t)
         return f, f1, f2
 
     def _table(self, name: str, value: np.ndarray, dtype: torch.dtype | None = None) -> None:

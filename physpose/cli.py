@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | batch | id | check | skeletons | demo``, in the words of the Python arguments."""
+"""The command line: ``physpose fit | batch | id | check | view | skeletons | demo``, in Python's words."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ EPILOG = """examples:
   physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
   physpose check girl
   physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
+  physpose view girl
   physpose skeletons child --age 8
 
 exit codes: 0 done (check: plausible), 1 check: not plausible, batch: a clip failed, 2 input or output that
@@ -52,6 +53,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from physpose.cli_batch import add_batch  # here, since that takes the exit codes from this
+    from physpose.cli_view import add_view
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add_batch(commands)
     _add_id(commands)
     _add_check(commands)
+    add_view(commands)
     _add_skeletons(commands)
     _add_demo(commands)
     return parser

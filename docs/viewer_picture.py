@@ -1,6 +1,6 @@
 """The picture of docs/viewer.md: ``physpose view`` as a headless Chromium shows it, driven over its DevTools protocol.
 
-PYTHONPATH=. python docs/viewer_picture.py RESULT... --out docs/images/viewer.png
+PYTHONPATH=. python docs/viewer_picture.py RESULT... --out docs/images/viewer.jpg
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _picture(tab: Tab, args: argparse.Namespace) -> bytes:
     time.sleep(args.wait / 2)
     tab.run(f"({FIND_PAUSE}).click()")
     time.sleep(args.wait / 2)
-    return base64.b64decode(tab.call("Page.captureScreenshot", format="png")["data"])
+    return base64.b64decode(tab.call("Page.captureScreenshot", format="jpeg", quality=75)["data"])
 
 
 FIND_PAUSE = "[...document.querySelectorAll('button')].find(x => x.innerText.trim() === 'pause')"

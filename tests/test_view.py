@@ -213,16 +213,26 @@ def test_serves_a_page_until_interrupted(folder):
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+CAMERA = {
+    "type": "ViewerCameraMessage", "wxyz": (1.0, 0.0, 0.0, 0.0), "position": (3.0, 0.0, 1.0), "fov": 0.7, "near": 0.1,
+    "far": 100.0, "image_height": 600, "image_width": 800, "look_at": (0.0, 0.0, 1.0), "up_direction": (0.0, 0.0, 1.0),
+}  # fmt: skip
+
+
 @needs_viser
 def test_plays_to_a_browser_and_ends_when_it_has_left(folder):
+    """A page that says where it looks from, as viser's own does first of all, counts as a browser."""
+    import msgspec
     import viser
     from websockets.sync.client import connect
 
+    version = f"viser-v{viser.__version__}"
     with serving(folder, "--port", 0) as (program, _, port):
-        with connect(f"ws://127.0.0.1:{port}", subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as browser:
-            received = b"".join(browser.recv(timeout=20) for _ in range(30))
+        with connect(f"ws://127.0.0.1:{port}", subprotocols=[version], max_size=None) as browser:
+            browser.send(msgspec.msgpack.encode(CAMERA))
+            received = [browser.recv(timeout=20) for _ in range(30)]
             assert program.poll() is None
-        assert len(received) > 10_000
+        assert sum(map(len, received)) > 10_000
         assert ended(program) == (0, "", "")
 
 

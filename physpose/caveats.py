@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from physpose.errors import InputError
+from physpose.estimation.gravity import Fall
 from physpose.estimation.video_problem import CameraPrior
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
+
+if TYPE_CHECKING:
+    from physpose.result import FitResult
 
 STANDARD_GRAVITY = 9.81  # [m/s^2], the scale of forces where there is no gravity
 FORCE_LIMIT = 0.5  # body weights: half of the body hangs on something that is not modelled
@@ -18,6 +24,7 @@ SHARE_LIMIT = 0.1  # of the frames
 FOCAL_LIMIT = 3.0  # standard deviations of the prior
 SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
 SEAT_TIME = 1.0  # [s]
+MOST_TILT = 5.0  # [deg] between the fall and the world's -z
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
 
 
@@ -33,8 +40,44 @@ def checked_gravity(gravity: object) -> Array:
         g = np.empty(0)
     if g.shape != (3,) or not np.isfinite(g).all() or g[:2].any() or g[2] > 0:
         given = f"({', '.join(f'{x:g}' for x in g)})" if g.ndim == 1 and g.size else repr(gravity)
-        raise InputError(f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit")
+        raise InputError(
+            f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit, or 'estimate'"
+        )
     return g
+
+
+ESTIMATE = "estimate"  # of gravity
+
+
+@dataclass(frozen=True)
+class GravityFound:
+    """Gravity to go on with, and what to say of it."""
+
+    gravity: Array  # (3,) [m/s^2], along -z
+    line: Assumption
+    doubts: tuple[str, ...]
+
+    def noted(self, result: FitResult) -> FitResult:
+        """The result with this in its table and warnings."""
+        return replace(
+            result, assumptions=(*result.assumptions, self.line), warnings=(*result.warnings, *self.doubts)
+        )  # fmt: skip
+
+
+def gravity_found(fall: Fall | None) -> GravityFound:
+    """From what flights tell; a warning where there was none, or where it is not along the world's -z."""
+    if fall is None:
+        line = Assumption(what="gravity", value="9.81 m/s^2", source="not told: no flight is seen")
+        doubt = "gravity was to be estimated, but nobody is seen in flight: its size is taken as 9.81 m/s^2"
+        return GravityFound(np.array([0.0, 0.0, -9.81]), line, (doubt,))
+    size = float(np.linalg.norm(fall.acceleration))
+    off = float(np.degrees(np.arctan2(np.linalg.norm(fall.acceleration[:2]), abs(fall.acceleration[2]))))
+    value = f"{size:.2f} +- {fall.sigma:.2f} m/s^2, {off:.1f} deg from the world's -z"
+    source = f"estimated: fall of the centre of mass in {fall.flights} flights, {fall.seconds:.2f} s"
+    far = off > MOST_TILT and size > 5 * fall.sigma
+    doubts = (f"in flight the body falls {off:.0f} deg from straight down: is the world's z up?",) if far else ()
+    line = Assumption(what="gravity", value=value, source=source)
+    return GravityFound(np.array([0.0, 0.0, -size]), line, doubts)
 
 
 def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Assumption, tuple[str, ...]]:

@@ -51,6 +51,22 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(EXIT_ERROR)
 
 
+class _Gravity(argparse.Action):
+    """Three numbers, or the word that leaves it open."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values == ["estimate"]:
+            namespace.gravity = "estimate"
+            return
+        try:
+            x, y, z = (float(v) for v in values)
+        except ValueError:
+            parser.error(
+                f"argument --gravity: expected 3 arguments, all numbers, or 'estimate'; {' '.join(values)} given"
+            )
+        namespace.gravity = (x, y, z)
+
+
 def _parser() -> argparse.ArgumentParser:
     from physpose.cli_batch import add_batch  # here, since that takes the exit codes from this
     from physpose.cli_view import add_view
@@ -89,8 +105,9 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--fps", type=float, help="frames per second of a keypoint file [1/s]")
     fit.add_argument("--image-size", type=int, nargs=2, metavar=("W", "H"), help="[px] of a keypoint file's pictures")
     fit.add_argument(
-        "--gravity", type=float, nargs=3, default=GRAVITY, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up"
-    )
+        "--gravity", nargs="+", default=GRAVITY, metavar="G", action=_Gravity,
+        help="three numbers GX GY GZ [m/s^2], z is up; or 'estimate': from flights that are seen",
+    )  # fmt: skip
     fit.add_argument("--physics", choices=PHYSICS, help="how far the laws of motion shape it (default: full)")
     _add_markers(fit)
     fit.add_argument("--check", choices=["mujoco"], help="also roll the motion out: what help does it need to stand?")
@@ -233,7 +250,7 @@ def _fit(args: argparse.Namespace) -> None:
     source = args.source[0] if len(args.source) == 1 else args.source
     out = args.out or Path(f"{Path(args.source[0]).resolve().stem}_physpose")
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
-    asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": tuple(args.gravity)}
+    asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": args.gravity}
     asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
     asked |= {k: getattr(args, k) for k in ("static", "forces", "force_lowpass", "scale", "register", "units", "up")}
     asked |= {"marker_set": _marker_set(args)}

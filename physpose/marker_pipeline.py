@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from physpose.caveats import checked_gravity, length_caveat, seat_caveat, unexplained
+from physpose.caveats import ESTIMATE, checked_gravity, gravity_found, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import motion_with_dynamics
+from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
 from physpose.estimation.plates import assign_to_feet
 from physpose.estimation.settings import EstimationSettings
@@ -52,7 +53,7 @@ def fit_marker_file(
     sex: str | None = None,
     height: float | None = None,
     mass: float | None = None,
-    gravity: tuple[float, float, float] = EARTH,
+    gravity: tuple[float, float, float] | str = EARTH,
     settings: EstimationSettings | None = None,
     check: str | None = None,
     progress: Progress | None = None,
@@ -64,7 +65,8 @@ def fit_marker_file(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(gravity)
+    unknown = isinstance(gravity, str) and gravity == ESTIMATE
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
     with watch("reading"), progress.stage("read markers"):
         moving = read_marker_file(source, units, up)
         still = None if static is None else read_marker_file(static, units, up)
@@ -82,9 +84,13 @@ def fit_marker_file(
             marker_radius=moving.subject.widths.get("marker", 2 * MARKER_RADIUS) / 2,
             gravity=float(np.linalg.norm(g)), on_progress=fraction(stage),
         )  # fmt: skip
+    told = gravity_found(fall_of_poses(fitted.skeleton, seen.time, fitted.q)) if unknown else None
+    g = g if told is None else told.gravity
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, evidence = _dynamics(fitted, seen.time, measured, g)
-    return _result(motion, fitted, seen, (moving, still), body, evidence, (scale, register), g, watch.seconds, check)
+    files, found = (moving, still), (scale, register)
+    result = _result(motion, fitted, seen, files, body, evidence, found, g, watch.seconds, check)
+    return result if told is None else told.noted(result)
 
 
 # --- who --------------------------------------------------------------------------------------------------------------

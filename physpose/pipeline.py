@@ -11,9 +11,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
+from physpose.caveats import (
+    ESTIMATE,
+    GravityFound,
+    checked_gravity,
+    focal_caveat,
+    gravity_found,
+    length_caveat,
+    seat_caveat,
+    unexplained,
+)
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.dynamics import motion_with_dynamics
+from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
@@ -45,7 +55,7 @@ def fit(
     keypoint_set: str | None = None,
     fps: float | None = None,
     image_size: tuple[int, int] | None = None,
-    gravity: tuple[float, float, float] = EARTH,
+    gravity: tuple[float, float, float] | str = EARTH,
     physics: str | None = None,
     static: Any = None,
     forces: Any = None,
@@ -76,7 +86,8 @@ def fit(
         keypoint_set: of arrays and of files that do not tell.
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
-        gravity: (3,) [m/s^2] in the result's world, z up.
+        gravity: (3,) [m/s^2] in the result's world, z up; "estimate": its size from flights, where some are seen (its
+            direction is always found, from a video).
         physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
             balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
         static: with markers: a file of the same person standing still, from which size and places are found too.
@@ -118,20 +129,29 @@ def fit(
             check=check, progress=progress, **of_markers,
         )  # fmt: skip
     _refuse(of_markers, "markers (.trc, .c3d)", "a video or keypoints")
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(gravity)
+    unknown = isinstance(gravity, str) and gravity == ESTIMATE
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
         skeleton, age=age, sex=sex, height=height, mass=mass
     )  # fmt: skip
     options = {"person": person, "detector": detector, "keypoint_set": keypoint_set, "fps": fps}
     with watch("detection"):
         seen = _look(source, camera, {**options, "image_size": image_size, "progress": progress})
+    height_known = isinstance(skeleton, Skeleton) or height is not None
+    told: GravityFound | None = None
+    if unknown:
+        with watch("gravity"), progress.stage("estimate gravity", 100) as stage:
+            soft = replace(numbers, physics="soft" if numbers.physics == "full" else numbers.physics)
+            first = seen.fit(body, height_known, soft, fraction(stage), float(np.linalg.norm(g)))
+            told = gravity_found(fall_of_poses(first.skeleton, seen.shown.keypoints.time, first.q))
+            g = told.gravity
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
-        height_known = isinstance(skeleton, Skeleton) or height is not None
         trajectory = seen.fit(body, height_known, numbers, fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
         motion = motion_with_dynamics(body_found, seen.shown.keypoints.time, q, belief, g)
-    return _result(motion, trajectory, seen, body, g, watch.seconds, check)
+    result = _result(motion, trajectory, seen, body, g, watch.seconds, check)
+    return result if told is None else told.noted(result)
 
 
 class _Seen(Protocol):

@@ -96,8 +96,9 @@ NAMES = tuple(terms(a_problem(), perturbed()))  # every term that the estimator 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_is_that_of_the_cost(name):
     problem, state = a_problem(), perturbed()
+    rtol = RTOL
     if name == "root wrench":
-        state = at_rest(state)
+        state, rtol = at_rest(state), 10 * RTOL  # second differences over 30 ms: steeper, so steps count for more
     term = terms(problem, state)[name]
     _, gradient = normal_equations(problem, term, state)
     assert gradient.any()
@@ -107,7 +108,7 @@ def test_gradient_is_that_of_the_cost(name):
         cost, h = cost_along(problem, term, state, dx, ds), 1e-6
         numerical = (cost(h) - cost(-h)) / (2 * h)
         scale = np.linalg.norm(gradient) + 1e-9 * cost(0) / h
-        assert gradient @ flat(dx, ds) == pytest.approx(numerical, abs=RTOL * scale), part
+        assert gradient @ flat(dx, ds) == pytest.approx(numerical, abs=rtol * scale), part
 
 
 def test_gradient_of_every_unknown_alone():

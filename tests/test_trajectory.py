@@ -12,6 +12,7 @@ from estimation_cases import CHILD, FOCAL, SIZE, level_camera, marching, seen
 
 from physpose.chain import KinematicChain
 from physpose.errors import NoPersonError, UnknownNameError
+from physpose.estimation.forces import evenly_shared
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.state import State
 from physpose.estimation.trajectory import (
@@ -311,3 +312,37 @@ def test_without_gravity_there_is_no_floor():
     assert not floating.bearing.any()
     assert not {"floor", "balance"} & set(floating.term_costs)
     assert {"floor", "root wrench"} <= set(fitted(kp).term_costs)
+
+
+# --- forces that shape the motion -------------------------------------------------------------------------------------
+
+
+def forces_in(q: Array, time: Array):  # noqa: ANN201
+    """What the root wrench's term takes the forces to be (T, C, 3) [N], what even sharing would be, and belief."""
+    problem = VideoProblem(KinematicChain(CHILD), seen(time, q), KNOWN, True)
+    state = State(torch.as_tensor(q), torch.zeros(len(CHILD.scale_groups), dtype=torch.float64))
+    wrench, arms, kin = problem.body.wrench(problem.chain, state, torch.as_tensor(time), problem.gravity_vector)
+    belief = problem._may_bear(state, torch.as_tensor(time), wrench, arms, kin)
+    return problem.forces_of(state, time).mean.numpy(), evenly_shared(wrench, belief).numpy()
+
+
+def test_who_stands_well_is_expected_to_share_evenly():
+    """No cone is near: eliminating Gaussian forces about even ones leaves even ones, wherever the weight acts."""
+    time = np.arange(8) / 15.0
+    still = marching(np.zeros_like(time))
+    found, even = forces_in(still, time)
+    weight = CHILD.mass * 9.81
+    np.testing.assert_allclose(found.sum(1), even.sum(1), atol=0.03 * weight)
+    np.testing.assert_allclose(found, even, atol=0.03 * weight)
+
+
+def test_whose_weight_is_beyond_the_toes_is_pushed_back():
+    time = np.arange(8) / 15.0
+    leaning = marching(np.zeros_like(time))
+    turn = torch.zeros(8, CHILD.nv, dtype=torch.float64)
+    turn[:, 5] = -0.5  # [rad] forward about the pelvis' z
+    leaning = KinematicChain(CHILD).integrate(torch.as_tensor(leaning), turn).numpy()
+    feet = joints(leaning)[:, [CHILD.body_index("calcn_r"), CHILD.body_index("calcn_l")], 2].min()
+    leaning[:, 2] -= feet - 0.04
+    found, even = forces_in(leaning, time)
+    assert np.abs(found - even).max() > 0.2 * CHILD.mass * 9.81

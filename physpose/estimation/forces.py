@@ -66,6 +66,7 @@ def contact_forces(
     weight: float,
     stature: float,
     effort: Effort | None = None,
+    mean: Tensor | None = None,
     settings: ForceSettings | None = None,
 ) -> ContactForces:
     """The most probable forces at the support points.
@@ -77,6 +78,7 @@ def contact_forces(
         belief: (T, C) in 0..1 that a point is in contact.
         weight, stature: [N], [m], the scales of forces and moments.
         effort: torques that the forces change; None: forces are shared evenly instead.
+        mean: (T, C, 3) [N] what is expected of them beforehand; None: nothing.
         settings: standard deviations.
     """
     T, C = belief.shape
@@ -86,7 +88,8 @@ def contact_forces(
     if used.any():
         spared = effort and Effort(effort.tau, effort.jacobian[:, used])
         scales = (weight, stature, settings or ForceSettings())
-        problem = _Problem(time, wrench, arms[:, used], belief[:, used], spared, *scales)
+        expected = None if mean is None else mean[:, used] / weight
+        problem = _Problem(time, wrench, arms[:, used], belief[:, used], spared, expected, *scales)
         f, settled = problem.solve(), problem.settled
         gain, spread = problem.linearised(f)
         force[:, used], response[:, used] = f * weight, gain.reshape(T, -1, 3, 6)
@@ -105,8 +108,8 @@ class _Problem:
     """Forces in body weights as unknowns x (T, 3 C): quadratic, with a barrier at the friction cones."""
 
     def __init__(
-        self, time: Tensor, wrench: Tensor, arms: Tensor, belief: Tensor, effort: Effort | None, weight: float,
-        stature: float, s: ForceSettings,
+        self, time: Tensor, wrench: Tensor, arms: Tensor, belief: Tensor, effort: Effort | None, mean: Tensor | None,
+        weight: float, stature: float, s: ForceSettings,
     ):  # fmt: skip
         self.T, self.C = belief.shape
         self.s, self.mu2, self.weight = s, s.friction**2, weight
@@ -118,7 +121,7 @@ class _Problem:
         self.settled = False
         system = BorderedSystem(self.T, 3 * self.C, 0, min(1, self.T - 1))
         self._explain(system, wrench, arms, weight)
-        self._bound(system, belief)
+        self._bound(system, belief, mean)
         if effort is not None:
             self._spare(system, effort, weight, stature)
         self._smooth(system, time)
@@ -131,10 +134,12 @@ class _Problem:
         self.G = G.transpose(1, 2).reshape(self.T, 6, -1) / self.scale[:, None] * self.time_weight.sqrt()[:, None, None]
         system.add_frame(-wrench / self.scale * self.time_weight.sqrt()[:, None], self.G)
 
-    def _bound(self, system: BorderedSystem, belief: Tensor) -> None:
+    def _bound(self, system: BorderedSystem, belief: Tensor, mean: Tensor | None) -> None:
         self.sigma = believed_sigma(belief, self.s.no_force_sigma, self.s.force_sigma)
         w = (self.time_weight.sqrt()[:, None] / self.sigma).repeat_interleave(3, dim=1)
         system.H[0].diagonal(dim1=-2, dim2=-1).add_(w**2)
+        if mean is not None:
+            system.g -= w**2 * mean.flatten(1)
 
     def _spare(self, system: BorderedSystem, effort: Effort, weight: float, stature: float) -> None:
         w = self.time_weight.sqrt()[:, None] / (self.s.effort_sigma * weight * stature)
@@ -232,6 +237,14 @@ class _Problem:
 def believed_sigma(belief: Tensor, without: float, touching: float) -> Tensor:
     """Standard deviation of a force between that without contact and that in it: a little belief is nearly none."""
     return without * (touching / without) ** belief
+
+
+def evenly_shared(wrench: Tensor, belief: Tensor) -> Tensor:
+    """(T, C, 3) [N]: the upward part of a wrench (T, 6), shared by how much points are believed to touch (T, C)."""
+    share = belief / belief.sum(1, keepdim=True).clamp(min=1.0)
+    force = torch.zeros(*belief.shape, 3, dtype=belief.dtype)
+    force[..., 2] = share * wrench[:, 2:3].clamp(min=0.0)
+    return force
 
 
 def _block_diagonal(H: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
 from physpose.estimation.contact import contact_belief, outside_feet, raised_belief, smoothed
-from physpose.estimation.forces import believed_sigma, contact_forces
+from physpose.estimation.forces import ForceSettings, believed_sigma, contact_forces, evenly_shared
 from physpose.estimation.posture_prior import UP, PosturePrior
 from physpose.estimation.segments import Segments, centres, segments
 from physpose.estimation.settings import EstimationSettings
@@ -179,6 +179,22 @@ class MotionProblem:
         t = torch.as_tensor(time)
         return self._bearing(state, t, *self.body.wrench(self.chain, state, t, self.gravity_vector))
 
+    def _may_bear(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
+        """As ``bearing_of``, but under hips as low as on a chair there may be one, wherever the weight seems to act:
+        while the direction of gravity is being found, that is not known."""
+        belief = self._bearing(state, time, wrench, arms, kin)
+        n = len(self.skeleton.contact_points)
+        if self.gravity > 0 and n < belief.shape[1]:
+            low = smoothed(self._low_hips(state, kin), time, self.settings.seat_time)
+            belief[:, n:] = torch.maximum(belief[:, n:], low[:, None])
+        return belief
+
+    def _low_hips(self, state: State, kin: Kinematics) -> Tensor:
+        """Belief (T,) that the hips are as low over the feet as on a chair."""
+        feet = kin.points[:, : len(self.skeleton.contact_points), 2].amin(1)
+        height = (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])
+        return torch.sigmoid((self.settings.seat_height - height) / 0.03)
+
     def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
         n = len(self.skeleton.contact_points)
         if self.gravity == 0:
@@ -194,10 +210,8 @@ class MotionProblem:
         floor = contact_belief(points, time, s.bearing_speed, s.bearing_height)
         raised = raised_belief(points, time, wrench[:, 2] / weight, s.contact_speed) * (1 - floor.amax(1, keepdim=True))
         feet = torch.maximum(floor, raised)
-        height = (state.q[:, 2] - points[..., 2].amin(1)) / float(self.skeleton.neutral[2])
-        low = torch.sigmoid((s.seat_height - height) / 0.03)
         outside = outside_feet(wrench, arms[:, :n], feet, s.seat_reach * stature)
-        seat = smoothed(low * outside, time, s.seat_time)
+        seat = smoothed(self._low_hips(state, kin) * outside, time, s.seat_time)
         return torch.cat([feet, seat[:, None].expand(-1, len(self.skeleton.seat_points))], 1)
 
     def forces_of(self, state: State, time: Array) -> ForcePrior:
@@ -205,9 +219,34 @@ class MotionProblem:
         s, (weight, stature) = self.settings, self.scales
         t = torch.as_tensor(time)
         wrench, arms, kin = self.body.wrench(self.chain, state, t, self.gravity_vector)
-        belief = self._bearing(state, t, wrench, arms, kin)
-        found = contact_forces(t, wrench, arms, belief, weight=weight, stature=stature)
-        return ForcePrior(found.force, weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma))
+        belief = self._may_bear(state, t, wrench, arms, kin)
+        numbers = ForceSettings(
+            wrench_sigma=s.wrench_sigma, force_sigma=s.force_sigma, no_force_sigma=s.no_force_sigma
+        )  # fmt: skip
+        even = evenly_shared(wrench, belief)
+        found = contact_forces(
+            t, wrench, arms, belief, weight=weight, stature=stature, mean=even, settings=numbers
+        )  # fmt: skip
+        sigma = weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma)
+        pull = self._pull(found.residual, arms) * self._standing(state, kin)[:, None, None]
+        return ForcePrior(found.force - sigma[..., None] ** 2 * pull, sigma)
+
+    def _pull(self, residual: Tensor, arms: Tensor) -> Tensor:
+        """G' W r (T, C, 3), for the forces about which the root wrench's term is built.
+
+        With sigma^2 times this taken from the best forces, the term's gradient is that of the least cost over all
+        forces, evenly shared ones being expected: the weight acts near the middle of the feet.
+        """
+        s, (weight, stature) = self.settings, self.scales
+        scale = torch.tensor([s.wrench_sigma[0] * weight] * 3 + [s.wrench_sigma[1] * weight * stature] * 3).to(residual)
+        force, moment = (residual / scale**2)[:, None].split(3, dim=-1)
+        return force + torch.linalg.cross(moment.expand_as(arms), arms)
+
+    def _standing(self, state: State, kin: Kinematics) -> Tensor:
+        """Belief (T,) that the feet carry the body: who is lower may sit, and the weight acts elsewhere."""
+        feet = kin.points[:, : len(self.skeleton.contact_points), 2].amin(1)
+        height = (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])
+        return torch.sigmoid((height - self.settings.standing_height) / 0.03)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command line: ``physpose fit | batch | id | check | skeletons | train | demo``: Python's arguments as words."""
+"""The command line: ``physpose fit | batch | id | check | view | skeletons | train | demo``, in Python's words."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ EPILOG = """examples:
   physpose id walk_ik.mot --skeleton model.osim --forces walk_grf.mot --lowpass 6
   physpose check girl
   physpose check ik.mot --skeleton adult --mass 80 --height 1.8 --lowpass 6 --out plausibility
+  physpose view girl
   physpose skeletons child --age 8
   physpose train --motions motions.npz --keypoint-set coco17 --out lifter
 
@@ -70,6 +71,7 @@ class _Gravity(argparse.Action):
 
 def _parser() -> argparse.ArgumentParser:
     from physpose.cli_batch import add_batch  # here, since that takes the exit codes from this
+    from physpose.cli_view import add_view
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add_batch(commands)
     _add_id(commands)
     _add_check(commands)
+    add_view(commands)
     _add_skeletons(commands)
     _add_train(commands)
     _add_demo(commands)

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from physpose.conventions import (
     tau_to_opensim,
 )
 from physpose.errors import InputError
+from physpose.io.bvh import write_bvh
 from physpose.io.storage import write_storage
 from physpose.io.tables import replace_file, write_csv
 from physpose.io.trc import write_trc
@@ -34,14 +35,25 @@ def save_result(result: FitResult, out: Path) -> dict[str, Path]:
     try:
         staging = _staging(out)
         try:
-            for name, write in WRITERS.values():
-                write(result, staging / name)
+            kinds = [kind for kind in WRITERS if _written(result, kind, staging)]
             _move_into_place(staging, out)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    return {kind: out / name for kind, (name, _) in WRITERS.items()}
+    return {kind: out / WRITERS[kind][0] for kind in kinds}
+
+
+def _written(result: FitResult, kind: str, staging: Path) -> bool:
+    """Write one kind of file; False where its format has no form for this body or motion."""
+    name, write = WRITERS[kind]
+    try:
+        write(result, staging / name)
+    except InputError:
+        if kind not in NOT_ALWAYS:
+            raise
+        return False
+    return True
 
 
 def _staging(out: Path) -> Path:
@@ -61,7 +73,10 @@ def _move_into_place(staging: Path, out: Path) -> None:
         staging.rename(out)
         return
     for name, _ in WRITERS.values():
-        os.replace(staging / name, out / name)
+        if (staging / name).exists():
+            os.replace(staging / name, out / name)
+        else:
+            (out / name).unlink(missing_ok=True)  # of an older result: it is not this one's
 
 
 # --- the files ------------------------------------------------------------------------------------------------------
@@ -143,6 +158,27 @@ def write_skeleton(result: FitResult, path: Path) -> None:
     save_mjcf(result.skeleton, path)
 
 
+def write_opensim_model(result: FitResult, path: Path) -> None:
+    """The scaled body as OpenSim's model, in the result's gravity: ``motion.mot`` plays on it."""
+    from physpose.skeleton.opensim_write import save_osim
+
+    save_osim(replace(result.skeleton, gravity=result.gravity), path)
+
+
+def write_animation(result: FitResult, path: Path) -> None:
+    """The motion as .bvh for Blender, cm, y up; at even times.
+
+    Raises:
+        InputError: frames without a pose, which the format cannot hold.
+    """
+    missing = int((~np.isfinite(result.q).all(1)).sum())
+    if missing:
+        raise InputError(f"{path.name}: {missing} frames have no pose; .bvh has no way to say so")
+    inner = {b.parent for b in result.skeleton.bodies}
+    ends = {b.name: 2 * b.com for b in result.skeleton.bodies if b.name not in inner}
+    write_bvh(path, result.skeleton, result.time, result.positions, result.rotations, ends=ends)
+
+
 def _write_table(result: FitResult, path: Path) -> None:
     write_csv(path, result.to_frame())
 
@@ -161,7 +197,10 @@ WRITERS: dict[str, tuple[str, Callable[[FitResult, Path], None]]] = {
     "csv": ("motion.csv", _write_table),
     "npz": ("result.npz", write_arrays),
     "skeleton": ("skeleton.xml", write_skeleton),
+    "model": ("skeleton.osim", write_opensim_model),
+    "animation": ("motion.bvh", write_animation),
 }
+NOT_ALWAYS = {"model", "animation"}  # formats that some bodies or motions do not fit into
 
 
 def _stack(columns: list[Array], result: FitResult) -> Array:

@@ -17,6 +17,7 @@ from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Mo
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from physpose.plausibility import Plausibility
 
@@ -137,14 +138,27 @@ class FitResult(Motion):
 
         return pd.DataFrame(dict(_frame_columns(self)))
 
+    def to_xarray(self) -> xr.Dataset:
+        """All of it as an xarray data set: named dimensions, each variable's unit in ``attrs["units"]`` (extra
+        ``xarray``).
+
+        Raises:
+            MissingPackageError: xarray is not installed.
+        """
+        from physpose.io.labelled import to_dataset
+
+        return to_dataset(self)
+
     def save(self, out: str | Path) -> dict[str, Path]:
-        """Write report.html, motion.mot, positions.trc, torques.sto, motion.csv, result.npz and skeleton.xml.
+        """Write report.html, the motion (.mot, .trc, .sto, .csv, .npz, .bvh) and the body (.xml: MJCF, .osim).
 
         All files are written aside and moved into ``out`` once every one is complete: a run that is killed leaves
         neither a half-written file nor a folder with half the files. Other files in ``out`` stay.
+        There is no skeleton.osim of a body with joints that OpenSim's CustomJoint cannot be, and no motion.bvh of a
+        motion with frames that have no pose.
 
         Returns:
-            kind -> path: report, motion, positions, torques, csv, npz, skeleton.
+            kind -> path: report, motion, positions, torques, csv, npz, skeleton, model (.osim), animation (.bvh).
 
         Raises:
             InputError: nothing can be written there.

@@ -18,7 +18,8 @@ from physpose import export
 from physpose.errors import InputError, UnknownNameError
 from physpose.types import Contacts
 
-FILES = {"report.html", "motion.mot", "positions.trc", "torques.sto", "motion.csv", "result.npz", "skeleton.xml"}
+FILES = {"report.html", "motion.mot", "positions.trc", "torques.sto", "motion.csv", "result.npz", "skeleton.xml",
+         "skeleton.osim", "motion.bvh"}  # fmt: skip
 RTOL = 1e-8  # ten digits are written
 
 
@@ -80,7 +81,7 @@ def test_summary_is_plain_json(result):
 
 
 def test_save_writes_what_it_says(saved):
-    assert set(saved) == {"report", "motion", "positions", "torques", "csv", "npz", "skeleton"}
+    assert set(saved) == {"report", "motion", "positions", "torques", "csv", "npz", "skeleton", "model", "animation"}
     assert {p.name for p in saved.values()} == FILES
     assert {p.name for p in saved["report"].parent.iterdir()} == FILES
 

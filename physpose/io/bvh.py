@@ -328,9 +328,8 @@ def write_bvh(
     roots = [b.name for b in skeleton.bodies if b.parent is None]
     if len(roots) != 1 or positions.shape[:2] != (len(time), len(skeleton.bodies)):
         raise InputError(f"{path}: one root and positions (T, n_bodies, 3) are needed; roots: {', '.join(roots)}")
-    time, positions, rotations = _even(np.asarray(time, float), positions, rotations)
     rest = _rest(skeleton)
-    local_p, local_R = _local(skeleton, positions, rotations, rest)
+    time, local_p, local_R = _even(np.asarray(time, float), *_local(skeleton, positions, rotations, rest))
     moving = [b.parent is None or np.ptp(local_p[:, i], 0).max() > 1e-9 for i, b in enumerate(skeleton.bodies)]
     text: list[str] = ["HIERARCHY"]
     order_of_rows = _write_joint(
@@ -414,7 +413,7 @@ def _channels(p: Array, R: Array, moving: bool, order: str) -> Array:
 
 
 def _even(time: Array, positions: Array, rotations: Array) -> tuple[Array, Array, Array]:
-    """The same at equally spaced times."""
+    """The same at equally spaced times; of poses in the parents' frames, so that bones keep their length."""
     from scipy.spatial.transform import Rotation, Slerp
 
     steps = np.diff(time)

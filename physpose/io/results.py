@@ -12,7 +12,7 @@ import numpy as np
 
 from physpose.errors import InputError
 from physpose.skeleton.model import Skeleton, Subject
-from physpose.types import Array, Contacts, Energy, Motion
+from physpose.types import Array, Camera, Contacts, Energy, Motion, Sigma
 
 ARRAYS = "result.npz"
 BODY = "skeleton.xml"
@@ -29,6 +29,8 @@ class SavedResult:
     skeleton: Skeleton
     gravity: Array  # (3,) [m/s^2]
     source: str  # what had been fitted
+    sigma: Sigma | None = None  # None: none were saved
+    camera: Camera | None = None  # None: there was none
 
 
 def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResult:
@@ -48,8 +50,9 @@ def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResu
     if skeleton is None and not _same_names(data, body):
         raise InputError(f"{BODY} beside {file} is not all of {body.name}: give its own file with skeleton=")
     return SavedResult(
-        motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file))
-    )
+        motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file)),
+        sigma=_sigma(data, body), camera=_camera(data),
+    )  # fmt: skip
 
 
 def _arrays(file: Path) -> dict[str, Any]:
@@ -91,12 +94,10 @@ def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
         raise InputError(f"{file} is of another body than {body.name}: its coordinates are {', '.join(names)}")
     if body.nq != data["q"].shape[1] or body.nv != data["v"].shape[1]:
         raise InputError(f"{file} holds {data['q'].shape[1]} coordinates, {body.name} has {body.nq}")
-    first_q, first_v = body.nq - len(names), body.nv - len(names)
     order = [names.index(n) for n in body.coordinate_names]
     if order != sorted(order) and any(b.joint.kind == "ball" for b in body.bodies):
         raise InputError(f"{file}: the order of {body.name}'s ball joints is not the file's: give skeleton=")
-    in_q = [*range(first_q), *(first_q + i for i in order)]
-    in_v = [*range(first_v), *(first_v + i for i in order)]
+    in_q, in_v = _columns(data, body, body.nq), _columns(data, body, body.nv)
     b = [bodies.index(n) for n in body.body_names]
     contacts = _contacts(data, body)
     return Motion(
@@ -107,6 +108,13 @@ def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
     )  # fmt: skip
 
 
+def _columns(data: dict[str, Any], body: Skeleton, n: int) -> list[int]:
+    """Of n columns that end with the coordinates: where each of ``body``'s is in the file."""
+    names = [str(name) for name in data["coordinate_names"]]
+    first = n - len(names)
+    return [*range(first), *(first + names.index(name) for name in body.coordinate_names)]
+
+
 def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
     if "contact_bodies" in data:  # measured forces
         return Contacts(
@@ -115,11 +123,44 @@ def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
             positions=data["contact_positions"], free_moment=data["contact_free_moment"],
             valid=data.get("contact_valid"),
         )  # fmt: skip
+    own, order = _contact_order(data, body)
+    return Contacts(
+        points=own, active=data["contact_active"][:, order], force=data["contact_force"][:, order], method="as saved"
+    )
+
+
+def _contact_order(data: dict[str, Any], body: Skeleton) -> tuple[tuple[str, ...], list[int]]:
+    """The saved contact points in ``body``'s order, and the column of each in the file."""
     saved, possible = [str(n) for n in data["contact_points"]], tuple(p.name for p in body.support_points)
     if not {*saved} <= {*possible}:
         raise InputError(f"the saved contacts {', '.join(saved)} are not those of {body.name}: {', '.join(possible)}")
     own = tuple(n for n in possible if n in saved)
-    order = [saved.index(n) for n in own]
-    return Contacts(
-        points=own, active=data["contact_active"][:, order], force=data["contact_force"][:, order], method="as saved"
-    )
+    return own, [saved.index(n) for n in own]
+
+
+def _sigma(data: dict[str, Any], body: Skeleton) -> Sigma | None:
+    if "sigma_q" not in data:
+        return None
+    v = _columns(data, body, body.nv)
+    saved = [str(n) for n in data["body_names"]]
+    b = [saved.index(n) for n in body.body_names]
+    force = data["sigma_force"]
+    if "contact_bodies" not in data:
+        force = force[:, _contact_order(data, body)[1]]
+    of_v = {name: data[f"sigma_{name}"][:, v] for name in ("q", "v", "a", "tau", "power")}
+    energy = Energy(kinetic=data["sigma_kinetic_energy"], potential=data["sigma_potential_energy"])
+    return Sigma(
+        **of_v, positions=data["sigma_positions"][:, b], com=data["sigma_com"], momentum=data["sigma_momentum"],
+        force=force, energy=energy,
+    )  # fmt: skip
+
+
+def _camera(data: dict[str, Any]) -> Camera | None:
+    if "camera_R" not in data:
+        return None
+    w, h = data["camera_image_size"]
+    u, v = data["camera_principal_point"]
+    return Camera(
+        image_size=(int(w), int(h)), focal=float(data["camera_focal"]), principal_point=(float(u), float(v)),
+        R_camera_world=data["camera_R"], t=data["camera_t"],
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from physpose.result import FitResult
 from physpose.skeleton.names import side
 from physpose.types import Array, Energy
+from physpose.viz.actor import contact_positions
 from physpose.viz.series import Plot, Section, body_weight, sections
 from physpose.viz.shapes import bones, joints, segment_shapes
 from physpose.viz.skin import packed_as, skin_payload
@@ -94,7 +95,7 @@ def _contact_groups(result: FitResult) -> list[tuple[str, str, list[int]]]:
 def _contact_group(result: FitResult, label: str, which: str, index: list[int]) -> dict[str, Any]:
     """Share of the group's points in touch, their resultant [N] and its centre, weighted with the forces' size."""
     force = result.contacts.force[:, index]
-    where = _contact_positions(result, index)
+    where = contact_positions(result, result.skeleton)[:, index]
     size = np.linalg.norm(force, axis=-1, keepdims=True) + 1e-9
     return {
         "label": label,
@@ -103,19 +104,6 @@ def _contact_group(result: FitResult, label: str, which: str, index: list[int]) 
         "force": packed(force.sum(1)),
         "centre": packed((where * size).sum(1) / size.sum(1)),
     }
-
-
-def _contact_positions(result: FitResult, index: list[int]) -> Array:
-    """(T, len(index), 3) [m], world: where measured forces act, else the body's contact points."""
-    if result.contacts.positions is not None:
-        return result.contacts.positions[:, index]
-    points = [p for i in index for p in result.skeleton.support_points if p.name == result.contacts.points[i]]
-    return np.stack([_located(result, p.body, p.offset) for p in points], 1)
-
-
-def _located(result: FitResult, body: str, offset: Array) -> Array:
-    i = result.skeleton.body_index(body)
-    return result.positions[:, i] + result.rotations[:, i] @ offset
 
 
 def _camera(result: FitResult) -> dict[str, Any] | None:

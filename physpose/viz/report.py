@@ -250,7 +250,8 @@ def _footer(result: FitResult) -> str:
     drawn = solids if skin_payload(result.skeleton) is None else skin
     return (
         "<p><b>Files</b> next to this report, when it was saved with them: motion.mot and torques.sto (OpenSim), "
-        "positions.trc (markers), motion.csv, result.npz (all arrays), skeleton.xml (the scaled body, MuJoCo).</p>"
+        "positions.trc (markers), motion.csv, result.npz (all arrays), skeleton.xml and skeleton.osim (the "
+        "scaled body for MuJoCo and OpenSim), motion.bvh (Blender).</p>"
         "<p><b>Frames and units</b>: SI units; world z up, right-handed; momentum in world axes, angular about the "
         "centre of mass; potential energy is zero at z = 0. Angles here in degrees, in OpenSim's signs. "
         f"{drawn}</p>"

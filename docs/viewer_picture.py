@@ -1,0 +1,109 @@
+"""The picture of docs/viewer.md: ``physpose view`` as a headless Chromium shows it, driven over its DevTools protocol.
+
+PYTHONPATH=. python docs/viewer_picture.py RESULT... --out docs/images/viewer.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import connect
+
+BROWSER = ("chromium", "--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--hide-scrollbars",
+           "--enable-unsafe-swiftshader", "--remote-debugging-port=0", "--window-size=1200,1000")  # fmt: skip
+
+
+@contextmanager
+def running(command: list[str], pattern: str) -> Iterator[str]:
+    """Start a program, wait until its output matches, give what the pattern's group caught, end it."""
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert program.stdout is not None
+        lines: list[str] = []
+        for line in program.stdout:
+            lines.append(line)
+            found = re.search(pattern, line)
+            if found:
+                break
+        else:
+            sys.exit("".join(lines))
+        yield found.group(1)
+    finally:
+        program.terminate()
+        program.wait(30)
+
+
+class Tab:
+    """One page of the browser."""
+
+    def __init__(self, socket: Any):
+        self.socket, self.ids = socket, itertools.count(1)
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        number = next(self.ids)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self.socket.recv(timeout=60))
+            if answer.get("id") == number:
+                return dict(answer["result"])
+
+    def run(self, script: str) -> bool:
+        """Evaluate an expression in the page; is its value true?"""
+        answer = self.call("Runtime.evaluate", expression=f"Boolean({script})", returnByValue=True)
+        return bool(answer["result"]["value"])
+
+
+def main() -> None:
+    """Serve, look, click, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("result", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--wait", type=float, default=12.0, help="[s] for the picture to be complete")
+    parser.add_argument("--click", nargs="*", default=["sigma", "momentum"], help="boxes to tick")
+    args = parser.parse_args()
+    viewer = [sys.executable, "-m", "physpose", "view", "--stay", "--port", "0", *args.result]
+    with tempfile.TemporaryDirectory() as profile, running(viewer, r"(http://\S+)") as page:
+        browser = [*BROWSER, f"--user-data-dir={profile}", page]
+        with running(browser, r"DevTools listening on ws://([\w.:]+)") as port:
+            tabs = json.loads(urllib.request.urlopen(f"http://{port}/json").read())
+            address = next(t for t in tabs if t["type"] == "page")["webSocketDebuggerUrl"]
+            with connect(address, max_size=None) as socket:
+                args.out.write_bytes(_picture(Tab(socket), args))
+
+
+def _picture(tab: Tab, args: argparse.Namespace) -> bytes:
+    started = time.monotonic()
+    while not tab.run(FIND_PAUSE):
+        if time.monotonic() - started > 60:
+            sys.exit("the page does not show the result within a minute")
+        time.sleep(0.1)
+    print(f"controls shown after {time.monotonic() - started:.1f} s")
+    for label in args.click:
+        tab.run(
+            f"[...document.querySelectorAll('label')].filter(x => x.innerText.trim() === {json.dumps(label)})"
+            ".forEach(x => document.getElementById(x.htmlFor).click())"
+        )
+    tab.run("[...document.querySelectorAll('.mantine-Notification-closeButton')].forEach(x => x.click())")
+    time.sleep(args.wait / 2)
+    tab.run(f"({FIND_PAUSE}).click()")
+    time.sleep(args.wait / 2)
+    return base64.b64decode(tab.call("Page.captureScreenshot", format="jpeg", quality=75)["data"])
+
+
+FIND_PAUSE = "[...document.querySelectorAll('button')].find(x => x.innerText.trim() === 'pause')"
+
+if __name__ == "__main__":
+    main()

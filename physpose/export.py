@@ -152,10 +152,10 @@ def result_arrays(result: FitResult) -> dict[str, Any]:
 
 
 def write_skeleton(result: FitResult, path: Path) -> None:
-    """The scaled body as MJCF."""
+    """The scaled body as MJCF, in the result's gravity."""
     from physpose.skeleton.mjcf import save_mjcf
 
-    save_mjcf(result.skeleton, path)
+    save_mjcf(replace(result.skeleton, gravity=result.gravity), path)
 
 
 def write_opensim_model(result: FitResult, path: Path) -> None:

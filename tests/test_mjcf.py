@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
@@ -179,3 +181,10 @@ def test_only_what_can_be_saved_is_and_a_file_has_its_own_subject(tmp_path):
         load_skeleton(tmp_path / "none.xml")
     with pytest.raises(SubjectError, match="height"):
         load_skeleton(skeleton.save(tmp_path / "body.xml"), height=1.8)
+
+
+def test_gravity_is_the_skeletons_else_the_earths():
+    body = load_skeleton("adult", height=1.75, mass=70)
+    for gravity, wanted in ((None, [0, 0, -9.81]), (np.zeros(3), [0, 0, 0]), (np.array([0, 0, -1.62]), [0, 0, -1.62])):
+        model = mujoco.MjModel.from_xml_string(to_mjcf(replace(body, gravity=gravity)))
+        np.testing.assert_allclose(model.opt.gravity, wanted)

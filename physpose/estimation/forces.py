@@ -21,6 +21,7 @@ METHOD = (
 )
 
 NEVER = 0.01  # belief in contact that means none
+FIRST_BARRIER = 0.01  # the start is near
 MOST_STEPS = 50  # of Newton's method, for each weight of the barrier
 
 
@@ -157,7 +158,7 @@ class _Problem:
     def solve(self, tolerance: float = 1e-6) -> Tensor:
         """Forces (T, C, 3) in body weights."""
         f = self._start()
-        barrier = 0.1
+        barrier = FIRST_BARRIER
         while barrier > 0.99 * self.s.barrier:
             for _ in range(MOST_STEPS):
                 f, decrease = self._step(f, barrier)

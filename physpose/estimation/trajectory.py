@@ -148,7 +148,7 @@ def _fine(
         state = solution.state
         iterations += solution.iterations
     bearing = problem.bearing_of(state, kp.time)
-    return replace(solution, iterations=iterations), bearing, problem.sigma(kp, state, bearing, free)
+    return replace(solution, iterations=iterations), bearing, problem.sigma(kp, state, support, bearing, free)
 
 
 def _windowed(

@@ -189,11 +189,13 @@ class VideoProblem(MotionProblem):
             t=-R[:, 2] * float(state.height),
         )
 
-    def sigma(self, kp: Keypoints2D, state: CameraState, bearing: Tensor, free: Tensor) -> Sigma | None:
-        """Standard deviations of the motion at a solution, ``free`` being the shared unknowns found with it."""
+    def sigma(
+        self, kp: Keypoints2D, state: CameraState, support: Support, bearing: Tensor, free: Tensor
+    ) -> Sigma | None:
+        """Standard deviations of the motion at a solution, found with ``support`` and the shared unknowns ``free``."""
         system = BorderedSystem(len(state.q), self.chain.nv, state.n_shared, min(3, len(state.q) - 1))
         kin = Kinematics(self.chain, state, self.points)
-        for term in self.terms(kp, state, self.support_of(state, kp.time)):
+        for term in self.terms(kp, state, support):
             term.add_to(system, state, kin)
         body = self.skeleton.scaled(state.log_scales.exp().numpy())
         return motion_sigma(system, free, state, body, kp.time, bearing.numpy(), self.gravity_vector.numpy())

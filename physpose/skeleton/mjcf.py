@@ -18,6 +18,7 @@ SKIN, BONE = "0.76 0.79 0.84 1", "0.4 0.45 0.55 1"  # rgba
 BONE_RADIUS = 0.015  # [m]
 SET_SEPARATOR = ":"  # between a keypoint set's name and the keypoint's, in a site's name
 NAME_SEPARATOR = "|"  # between names of keypoints
+EARTH = (0.0, 0.0, -9.81)  # [m/s^2]
 TOUCH_GROUP = 3  # of the sites at contact points
 SEAT_GROUP = 4  # of those that someone sits on
 TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
@@ -33,11 +34,12 @@ def to_mjcf(
     spheres that touch the floor z = ``floor`` [m]. ``damping`` [N.m.s/rad; N.s/m] and ``armature`` [kg.m^2; kg] are
     every joint's.
     Keypoints are sites named "set:keypoint", contact points sites named after themselves. MuJoCo orders bodies and
-    joints depth first: ``physpose.conventions`` converts q, v, a, tau.
+    joints depth first: ``physpose.conventions`` converts q, v, a, tau. Gravity is the skeleton's, else the earth's.
     """
     root = ET.Element("mujoco", model=skeleton.name)
     _add(root, "compiler", angle="radian", inertiafromgeom="false", autolimits="false")
-    _add(root, "option", gravity="0 0 -9.81", timestep="0.001", integrator="implicitfast")
+    gravity = EARTH if skeleton.gravity is None else skeleton.gravity
+    _add(root, "option", gravity=_text(gravity), timestep="0.001", integrator="implicitfast")
     _defaults(root, damping, armature)
     _surroundings(root)
     world = _add(root, "worldbody")

@@ -44,7 +44,7 @@ format: install  ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 docs: install  ## build the documentation into build/site; a warning is an error
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet -f .ci/mkdocs.yml
 
 bench: install  ## run every benchmark; results go to benchmarks/results
 	set -e; for script in $$(grep -l '^if __name__' benchmarks/*.py | grep -v /fit_); do echo "== $$script"; $(BIN)/python $$script; done

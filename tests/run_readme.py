@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("index", "batch", "coming_from", "numbers", "physics", "extend")  # as mkdocs.yml has them
+PAGES = ("index", "batch", "coming_from", "numbers", "physics", "extend")  # as .ci/mkdocs.yml has them
 
 
 def main() -> int:

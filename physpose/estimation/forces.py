@@ -162,7 +162,8 @@ class _Problem:
         while barrier > 0.99 * self.s.barrier:
             for _ in range(MOST_STEPS):
                 f, decrease = self._step(f, barrier)
-                self.settled = decrease < max(tolerance, 0.1 * barrier) * self.T
+                enough = max(max(tolerance, 0.1 * barrier) * self.T, tolerance * abs(self._value(f, barrier)))
+                self.settled = decrease < enough
                 if self.settled:
                     break
             barrier /= 10
@@ -184,8 +185,12 @@ class _Problem:
             step = self.system.solve(0.0, torch.zeros(0, dtype=torch.bool))[0].reshape(f.shape)
         except LinAlgError:
             step = self.system.solve(1e-8, torch.zeros(0, dtype=torch.bool))[0].reshape(f.shape)
-        slope = float((self.system.g * step.flatten(1)).sum())
-        size, before = self._longest(f, step), self._value(f, barrier)
+        reach = self._reach(f, step)
+        slopes = (self.system.g * step.flatten(1)).sum(1)
+        if float(reach.flatten() @ slopes) >= 0:  # frames are nearly, not wholly, problems of their own
+            reach = reach.amin().expand_as(reach)
+        step, slope = reach * step, float(reach.flatten() @ slopes)
+        size, before = 1.0, self._value(f, barrier)
         while size > 1e-10:
             after = self._value(f + size * step, barrier)
             if after <= before + 0.1 * size * slope:
@@ -217,14 +222,15 @@ class _Problem:
         g = -2 * Qf / u
         return barrier * g, barrier * (g[..., None] * g[..., None, :] - torch.diag(2 * Q) / u[..., None])
 
-    def _longest(self, f: Tensor, step: Tensor) -> float:
-        """How far along the step all forces stay well inside."""
-        size = 1.0
-        while size > 1e-10:
+    def _reach(self, f: Tensor, step: Tensor) -> Tensor:
+        """How far along the step (T, 1, 1), at most 1, all forces of a frame stay inside their cones."""
+        size = torch.ones(self.T, 1, 1, dtype=f.dtype)
+        for _ in range(60):
             x = f + size * step
-            if bool((self._inside(x) > 0).all() and (x[..., 2] > 0).all()):
-                return size
-            size *= 0.7
+            outside = ((self._inside(x) <= 0) | (x[..., 2] <= 0)).any(1)
+            if not outside.any():
+                break
+            size[outside] *= 0.7
         return size
 
     def linearised(self, f: Tensor) -> tuple[Tensor, Tensor]:

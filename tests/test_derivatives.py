@@ -111,3 +111,22 @@ def test_sign_of_quaternions_does_not_matter():
     q, v, _ = accelerating(UNEVEN)
     q[[2, 5], 3:7] *= -1
     np.testing.assert_allclose(derivatives(ZOO, UNEVEN, q)[0], v, atol=1e-10)
+
+
+def test_a_long_motions_forces_are_found_piece_by_piece(monkeypatch):
+    """Ten pieces of a march, against all of it at once."""
+    from estimation_cases import CHILD, marching
+
+    from physpose.estimation import dynamics
+
+    time = np.arange(120) / 30.0
+    q, belief = marching(time), np.zeros((120, len(CHILD.support_points)))
+    belief[:, :8] = 1.0
+    whole, found = dynamics.dynamics_of(CHILD, time, q, belief, np.array([0.0, 0.0, -9.81]))
+    monkeypatch.setattr(dynamics, "PIECE", 12)
+    monkeypatch.setattr(dynamics, "OVERLAP", 8)
+    pieces, none = dynamics.dynamics_of(CHILD, time, q, belief, np.array([0.0, 0.0, -9.81]))
+    assert found is not None
+    assert none is None
+    np.testing.assert_allclose(pieces.contacts.force, whole.contacts.force, atol=0.02 * CHILD.mass * 9.81)
+    np.testing.assert_allclose(pieces.tau, whole.tau, atol=0.02 * CHILD.mass * 9.81)

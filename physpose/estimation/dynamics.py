@@ -19,6 +19,7 @@ from physpose.types import Array, Contacts, Energy, Motion
 
 CONTACT_THRESHOLD = 0.5  # of the belief
 TOUCH = 0.02  # body weights: less is no contact
+PIECE, OVERLAP = 4000, 30  # frames whose forces are found together, and seen beside them
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
@@ -59,7 +60,10 @@ def dynamics_of(
     floor: float = 0.0,
     external: Mapping[str, Array] | None = None,
 ) -> tuple[Motion, ContactForces | None]:
-    """As ``motion_with_dynamics``, with how the forces were found; None where nothing can bear the body."""
+    """As ``motion_with_dynamics``, with how the forces were found.
+
+    That is None where nothing can bear the body, and of long motions, whose forces are found piece by piece.
+    """
     chain = KinematicChain(skeleton)
     v, a = rates or derivatives(chain, time, q)
     Q, V, A, g = (torch.as_tensor(np.asarray(x, float)) for x in (q, v, a, gravity))
@@ -68,7 +72,8 @@ def dynamics_of(
     com = dynamics.center_of_mass(chain, Q)
     wrenches = dict(external or {})
     unsupported = _inverse_dynamics(chain, Q, V, A, g, wrenches)
-    contacts, found = _contacts(chain, torch.as_tensor(time), frames, com, unsupported, (belief, gravity, floor))
+    find = _contacts if len(time) <= PIECE + OVERLAP else _contacts_in_pieces
+    contacts, found = find(chain, torch.as_tensor(time), frames, com, unsupported, (belief, gravity, floor))
     for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
         wrenches[name] = wrenches.get(name, 0.0) + wrench
     tau = _inverse_dynamics(chain, Q, V, A, g, wrenches)
@@ -126,6 +131,31 @@ def _contacts(
         method=METHOD.format(mu=ForceSettings.friction) + ("" if found.settled else "; the iteration had not settled"),
     )  # fmt: skip
     return contacts, found
+
+
+def _contacts_in_pieces(
+    chain: KinematicChain, time: Tensor, frames: Frames, com: Tensor, unsupported: Array,
+    given: tuple[Array, Array, float],
+) -> tuple[Contacts, None]:  # fmt: skip
+    """As ``_contacts``, in bounded memory: pieces that overlap, since forces change smoothly."""
+    belief, gravity, floor = given
+    parts = []
+    for start in range(0, len(time), PIECE):
+        end = min(start + PIECE, len(time))
+        cut = slice(max(start - OVERLAP, 0), min(end + OVERLAP, len(time)))
+        piece, _ = _contacts(
+            chain, time[cut], _frames(frames, cut), com[cut], unsupported[cut], (belief[cut], gravity, floor)
+        )  # fmt: skip
+        parts.append(piece.frames(slice(start - cut.start, end - cut.start)))
+    active, force = (np.concatenate([getattr(p, name) for p in parts]) for name in ("active", "force"))
+    method = max((p.method for p in parts), key=len)  # the one that has not settled, if any
+    return Contacts(points=parts[0].points, active=active, force=force, method=method), None
+
+
+def _frames(frames: Frames, cut: slice) -> Frames:
+    x = frames.expanded
+    expanded = None if x is None else type(x)(*(y[cut] for y in x))
+    return Frames(frames.R[cut], frames.p[cut], frames.axes[cut], frames.origins[cut], expanded)
 
 
 def _body_wrenches(skeleton: Skeleton, contacts: Contacts, positions: Array, rotations: Array) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
-from physpose.estimation.dynamics import SUPPORT_HEIGHT, motion_with_dynamics
+from physpose.estimation.dynamics import SUPPORT_HEIGHT, dynamics_of
 from physpose.estimation.settings import EstimationSettings
 from physpose.inverse import body_wrenches, shape_of
 from physpose.known_motion import Kinematics
@@ -160,9 +160,7 @@ def _with_forces(
         for name, w in body_wrenches(contacts, body, positions).items():
             measured[name] = measured.get(name, 0.0) + w
         nowhere = np.zeros((len(points), len(body.support_points)))
-        found = motion_with_dynamics(
-            body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured
-        )
+        found, _ = dynamics_of(body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured)
         return replace(found, contacts=contacts)
     belief = np.zeros((len(points), len(body.support_points)))
     belief[:, : points.shape[1]] = _belief(points, moved.time, height)
@@ -170,7 +168,7 @@ def _with_forces(
     if contacts is not None and contacts.points and {*contacts.points} <= {*names}:
         belief[:] = 0.0
         belief[:, [names.index(n) for n in contacts.points]] = contacts.active
-    return motion_with_dynamics(body, moved.time, moved.q, belief, g, rates=rates, floor=height, external=wrenches)
+    return dynamics_of(body, moved.time, moved.q, belief, g, rates=rates, floor=height, external=wrenches)[0]
 
 
 def _belief(points: Array, time: Array, floor: float) -> Array:

@@ -13,7 +13,7 @@ import torch
 from physpose.caveats import ESTIMATE, checked_gravity, gravity_found, length_caveat, seat_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.estimation.derivatives import derivatives
-from physpose.estimation.dynamics import motion_with_dynamics
+from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
 from physpose.estimation.plates import assign_to_feet
@@ -143,13 +143,13 @@ def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array)
     chain = KinematicChain(body)
     rates = derivatives(chain, time, q)
     if measured is None:
-        return motion_with_dynamics(body, time, q, fitted.bearing, g, rates=rates), ()
+        return dynamics_of(body, time, q, fitted.bearing, g, rates=rates)[0], ()
     frames = chain.fk(torch.as_tensor(q))
     positions, rotations = frames.p.numpy(), frames.R.numpy()
     given = assign_to_feet(measured, body, time, positions, rotations)
     contacts = contacts_of(given, body, time, positions, rotations)
     nowhere, wrenches = np.zeros_like(fitted.bearing), body_wrenches(contacts, body, positions)
-    motion = motion_with_dynamics(body, time, q, nowhere, g, rates=rates, floor=-np.inf, external=wrenches)
+    motion, _ = dynamics_of(body, time, q, nowhere, g, rates=rates, floor=-np.inf, external=wrenches)
     motion, residual = with_residual(replace(motion, contacts=contacts), body, g, None, None)
     return motion, (measured, given, *residual)
 

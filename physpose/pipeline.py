@@ -22,7 +22,7 @@ from physpose.caveats import (
     unexplained,
 )
 from physpose.errors import InputError, UnknownNameError
-from physpose.estimation.dynamics import motion_with_dynamics
+from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
@@ -149,7 +149,7 @@ def fit(
         trajectory = seen.fit(body, height_known, numbers, fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
         body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
-        motion = motion_with_dynamics(body_found, seen.shown.keypoints.time, q, belief, g)
+        motion, _ = dynamics_of(body_found, seen.shown.keypoints.time, q, belief, g)
     result = _result(motion, trajectory, seen, body, g, watch.seconds, check)
     return result if told is None else told.noted(result)
 

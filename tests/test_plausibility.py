@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from physpose import check, load_skeleton
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
-from physpose.estimation.dynamics import motion_with_dynamics
+from physpose.estimation.dynamics import dynamics_of
 from physpose.plausibility import PlausibilitySettings, Recording, assess
 from physpose.plausibility.finding import spans
 from physpose.plausibility.recording import rates
@@ -73,7 +73,7 @@ def test_a_jump_is_explained_by_its_own_contact_forces(adult):
     sim = jump.simulate(adult, 0.6)
     every = slice(None, None, 5)  # 1000 a second
     frames = KinematicChain(adult).fk(torch.as_tensor(sim.q[every]))
-    motion = motion_with_dynamics(
+    motion, _ = dynamics_of(
         adult, sim.time[every], sim.q[every], np.zeros((len(sim.time[every]), 10)), np.array([0, 0, -G])
     )
     # the simulator's forces and torques in place of estimated ones

@@ -13,9 +13,28 @@ from physpose.estimation.terms import FrameTerm, robust
 from physpose.spatial import skew
 
 
+class PictureTerm(FrameTerm[CameraState]):
+    """Detected 2D keypoints against projected body points, robust, weighted by confidence; a subclass projects."""
+
+    weight: Tensor  # (T, K) [1/px^2], 0 where not seen
+    time_weight: Tensor  # (T,) the part of ``weight`` that is dt / correlation time
+    robust_scale: float
+
+    def _residual(self, state: CameraState, kin: Kinematics) -> tuple[Tensor, Tensor, Tensor]:
+        """Differences (T, K, 2) [px], points in camera axes (T, K, 3) [m] and their depths (T, K)."""
+        raise NotImplementedError
+
+    def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
+
+    def frame_costs(self, state: CameraState, kin: Kinematics) -> Tensor:
+        loss, _ = self._robust(self._residual(state, kin)[0])
+        return 0.5 * (self.time_weight[:, None] * loss).sum(1)
+
+
 @dataclass
-class Reprojection(FrameTerm[CameraState]):
-    """Detected 2D keypoints against the projected body points, robust, weighted by confidence."""
+class Reprojection(PictureTerm):
+    """Of the one camera whose place and focal length are unknown."""
 
     uv: Tensor  # (T, K, 2) [px]; NaN where not seen
     weight: Tensor  # (T, K) [1/px^2]: 0 where not seen, else confidence, spread and time weight
@@ -33,13 +52,6 @@ class Reprojection(FrameTerm[CameraState]):
         z = p[..., 2].clamp(min=0.1)
         r = state.log_focal.exp() * p[..., :2] / z[..., None] + self.principal_point - self.uv
         return r, p, z
-
-    def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
-
-    def frame_costs(self, state: CameraState, kin: Kinematics) -> Tensor:
-        loss, _ = self._robust(self._residual(state, kin)[0])
-        return 0.5 * (self.time_weight[:, None] * loss).sum(1)
 
     def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
         r, p, z = self._residual(state, kin)

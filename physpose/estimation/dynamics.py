@@ -23,32 +23,6 @@ PIECE, OVERLAP = 4000, 30  # frames whose forces are found together, and seen be
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
-def motion_with_dynamics(
-    skeleton: Skeleton,
-    time: Array,
-    q: Array,
-    belief: Array,
-    gravity: Array,
-    *,
-    rates: tuple[Array, Array] | None = None,
-    floor: float = 0.0,
-    external: Mapping[str, Array] | None = None,
-) -> Motion:
-    """Velocities, contact forces, torques, momentum and energy of q (T, nq).
-
-    Args:
-        skeleton: whose motion.
-        time: (T,) [s].
-        q: (T, nq).
-        belief: (T, C) in 0..1 that a support point bears a force; of contact points alone, there is no seat.
-        gravity: (3,) [m/s^2], world.
-        rates: v and a (T, nv) of q where they are known; None: differentiated from q.
-        floor: height [m]; -inf: none.
-        external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
-    """
-    return dynamics_of(skeleton, time, q, belief, gravity, rates=rates, floor=floor, external=external)[0]
-
-
 def dynamics_of(
     skeleton: Skeleton,
     time: Array,
@@ -60,9 +34,21 @@ def dynamics_of(
     floor: float = 0.0,
     external: Mapping[str, Array] | None = None,
 ) -> tuple[Motion, ContactForces | None]:
-    """As ``motion_with_dynamics``, with how the forces were found.
+    """Velocities, contact forces, torques, momentum and energy of q (T, nq).
 
-    That is None where nothing can bear the body, and of long motions, whose forces are found piece by piece.
+    Args:
+        skeleton: whose motion.
+        time: (T,) [s].
+        q: (T, nq).
+        belief: (T, C) in 0..1 that a support point bears a force; of contact points alone, there is no seat.
+        gravity: (3,) [m/s^2], world.
+        rates: v and a (T, nv) of q where they are known; None: differentiated from q.
+        floor: height [m]; -inf: none.
+        external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
+
+    Returns:
+        The motion, and how its forces were found; None where nothing can bear the body, and of long motions, whose
+        forces are found piece by piece.
     """
     chain = KinematicChain(skeleton)
     v, a = rates or derivatives(chain, time, q)

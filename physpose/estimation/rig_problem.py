@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation.banded import BorderedSystem
-from physpose.estimation.camera_terms import projection_jacobian
+from physpose.estimation.camera_terms import PictureTerm, projection_jacobian
 from physpose.estimation.initialise import LEVEL_CAMERA, MIN_POINTS, trunk_index
 from physpose.estimation.marker_problem import MarkerProblem
 from physpose.estimation.marker_spots import Spot
@@ -23,7 +23,7 @@ from physpose.estimation.problem import EARTH_GRAVITY, Support, frame_weights
 from physpose.estimation.rig import triangulate
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.state import HEIGHT, CameraState, Kinematics
-from physpose.estimation.terms import FrameTerm, Term, robust
+from physpose.estimation.terms import Term
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.io.calibration import lifted
 from physpose.types import Camera, Keypoints2D
@@ -32,8 +32,8 @@ HEIGHT_SIGMA = 1.0  # [m] of the calibration's origin above the floor: calibrati
 
 
 @dataclass
-class KnownReprojection(FrameTerm[CameraState]):
-    """Detected 2D keypoints of a camera whose place is known against the projected body points."""
+class KnownReprojection(PictureTerm):
+    """Of a camera whose place is known."""
 
     uv: Tensor  # (T, K, 2) [px], undistorted; 0 where not seen
     weight: Tensor  # (T, K) [1/px^2], 0 where not seen
@@ -53,13 +53,6 @@ class KnownReprojection(FrameTerm[CameraState]):
         p = world @ self._R.T + self._t
         z = p[..., 2].clamp(min=0.1)
         return self.camera.focal * p[..., :2] / z[..., None] + self._centre - self.uv, p, z
-
-    def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
-
-    def frame_costs(self, state: CameraState, kin: Kinematics) -> Tensor:
-        loss, _ = self._robust(self._residual(state, kin)[0])
-        return 0.5 * (self.time_weight[:, None] * loss).sum(1)
 
     def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
         r, p, z = self._residual(state, kin)

@@ -1,11 +1,12 @@
 """Batches: what they cost over a plain loop, what a second worker brings, the driver's memory, and killed runs.
 
     python benchmarks/batch.py                   all three, without Ray
-    python benchmarks/batch.py speed [--clips CLIP...] [--copies 2] [--turns 2] [--out benchmarks/results]
+    python benchmarks/batch.py speed [--clips CLIP...] [--copies 6] [--turns 2] [--out benchmarks/results]
     python benchmarks/batch.py memory [--rows 10000]
     python benchmarks/batch.py kills [--ray] [--rounds 10] [--clips 40]
 
-speed: real clips, detection included, as a loop of ``fit`` and ``save``, then as batches of one and of two workers.
+speed: real clips, detection included, as a loop of ``fit`` and ``save``, then as batches of one and of two workers;
+few clips and many, so that the cost per clip is known apart from that of a start.
 memory: the driver's resident memory over made-up clips of a few milliseconds.
 kills: SIGKILL for a worker, a node (with --ray: a cluster of two on this machine) or the driver at random moments,
 round after round; then every good clip has one result, the same to the byte as in a run that nobody killed.
@@ -15,6 +16,8 @@ Each prints its figures and adds them to batch.json.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import itertools
 import json
 import multiprocessing
 import os
@@ -22,12 +25,14 @@ import platform
 import random
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +50,7 @@ def main() -> None:
         what.add_parser(name).set_defaults(run=run)
     one = what.choices
     one["speed"].add_argument("--clips", type=Path, nargs="+", default=default_clips())
-    one["speed"].add_argument("--copies", type=int, default=2)
+    one["speed"].add_argument("--copies", type=int, default=6)
     one["speed"].add_argument("--turns", type=int, default=2)
     one["memory"].add_argument("--rows", type=int, default=10_000)
     one["kills"].add_argument("--clips", type=int, default=40)
@@ -75,52 +80,125 @@ def speed(options: argparse.Namespace) -> None:
     """Wall and processor time of a loop, one worker, two workers; each in processes of its own, in turns."""
     if not options.clips:
         sys.exit("no clips: give --clips, or PHYSPOSE_DATA")
-    runs: dict[str, list[tuple[float, float]]] = {"loop": [], "1 worker": [], "2 workers": []}
+    few, many = len(options.clips), len(options.clips) * options.copies
+    turns: list[dict[str, Cost]] = []
     with tempfile.TemporaryDirectory() as folder:
-        manifest = copies(options.clips, options.copies, Path(folder))
         for turn in range(options.turns):
-            for name in runs:
-                target = (manifest, Path(folder) / f"{name} {turn}", name)
-                runs[name].append(measured(speed_loop if name == "loop" else speed_batch, *target))
-                print(f"{name:10} {runs[name][-1][0]:7.1f} s wall {runs[name][-1][1]:7.1f} s of processors", flush=True)
-    best = {name: [min(x) for x in zip(*times, strict=True)] for name, times in runs.items()}
-    figures = {
-        "clips": len(options.clips) * options.copies,
-        "seconds (wall, processors), best turn": best,
-        "overhead of a batch of one worker over the loop [%], processors": 100
-        * (best["1 worker"][1] / best["loop"][1] - 1),
-        "overhead of a batch of one worker over the loop [%], wall": 100 * (best["1 worker"][0] / best["loop"][0] - 1),
-        "two workers over one": best["1 worker"][0] / best["2 workers"][0],
-    }
-    report("speed", figures, options.out)
+            turns.append({})
+            for n, name in itertools.product((few, many), ("loop", "1 worker", "2 workers")):
+                manifest = copies(options.clips, n // few, Path(folder))
+                run = speed_loop if name == "loop" else speed_batch
+                cost = measured(run, manifest, Path(folder) / f"{name} {n} {turn}", name)
+                turns[-1][f"{name}, {n} clips"] = cost
+                print(f"{name:10} {n:3} clips: {cost}", flush=True)
+        manifest = copies(options.clips, options.copies, Path(folder))
+        alone = in_process(clip_by_clip, manifest, Path(folder) / "alone", Path(folder) / "batch")
+    figures = {"clips": many, "a worker's clip over fit and save, clip by clip (cpu)": spread(alone)}
+    report("speed", figures | speed_figures(turns, few, many), options.out)
+
+
+def speed_figures(turns: list[dict[str, Cost]], few: int, many: int) -> dict[str, Any]:
+    """Ratios within each turn, and their medians; per clip: what ``many`` cost more than ``few``, without the start."""
+
+    def ratio(of: str, to: str, what: str, per_clip: bool) -> dict[str, Any]:
+        def cost(turn: dict[str, Cost], name: str) -> float:
+            less = getattr(turn[f"{name}, {few} clips"], what) if per_clip else 0.0
+            return float(getattr(turn[f"{name}, {many} clips"], what)) - less
+
+        return spread([cost(turn, of) / cost(turn, to) for turn in turns])
+
+    figures: dict[str, Any] = {}
+    for what, per_clip in itertools.product(("wall", "cpu"), (True, False)):
+        kind = f"{what}, {'per clip' if per_clip else f'{many} clips with start'}"
+        figures[f"one worker over the loop ({kind})"] = ratio("1 worker", "loop", what, per_clip)
+        if what == "wall":
+            figures[f"two workers' speed over one's ({kind})"] = ratio("1 worker", "2 workers", what, per_clip)
+        else:
+            figures[f"two workers' cost over one's ({kind})"] = ratio("2 workers", "1 worker", what, per_clip)
+    return figures | {"runs": [{name: vars(cost) for name, cost in turn.items()} for turn in turns]}
+
+
+def spread(ratios: list[float]) -> dict[str, Any]:
+    return {"median": statistics.median(ratios), "each": [round(r, 3) for r in ratios]}
+
+
+def in_process(run: Callable[..., Any], *arguments: object) -> Any:
+    """What a function returns in a process of its own."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, *arguments).result()
+
+
+def clip_by_clip(manifest: Path, alone: Path, batch: Path) -> list[float]:
+    """Processor time of a worker's task over that of ``fit`` and ``save``, for each clip but the first, in turns.
+
+    Whatever slows a machine down for a while slows both.
+    """
+    import physpose
+    from physpose.batch import read_manifest
+    from physpose.batch.study import Study, task_of
+    from physpose.batch.work import work
+
+    def loop(row: Any) -> float:
+        start = time.process_time()
+        physpose.fit(str(row.views[0]), **row.arguments).save(alone / row.name)
+        return time.process_time() - start
+
+    def task(row: Any) -> float:
+        start = time.process_time()
+        assert work(task_of(row, frames=True), study, physpose.fit).failure is None
+        return time.process_time() - start
+
+    alone.mkdir()
+    with Study.opened(batch) as study:
+        ratios = []
+        for k, row in enumerate(read_manifest(manifest).rows):
+            a, b = (loop(row), task(row)) if k % 2 else (task(row), loop(row))[::-1]
+            ratios.append(b / a)
+    return ratios[1:]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that something took."""
+
+    wall: float
+    cpu: float  # of all its processes
+    cpu_of_others: float  # that other processes of the machine took meanwhile
+
+    def __str__(self) -> str:
+        return f"{self.wall:6.1f} s wall {self.cpu:6.1f} s of processors ({self.cpu_of_others:.1f} s beside it)"
 
 
 def copies(clips: list[Path], n: int, folder: Path) -> Path:
     """A manifest with every clip n times."""
     rows = [f"{clip.resolve()},{clip.parent.name}_{i}" for i in range(n) for clip in clips]
-    manifest = folder / "study.csv"
+    manifest = folder / f"{n}.csv"
     manifest.write_text("\n".join(["clip,name", *rows]) + "\n")
     return manifest
 
 
-def measured(run: Callable[..., None], *arguments: object) -> tuple[float, float]:
-    """Wall and processor time [s] of a function in a new process, its children included."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+def measured(run: Callable[..., None], *arguments: object) -> Cost:
+    """What a function costs in a new process, its children included."""
+    before, busy, start = resource.getrusage(resource.RUSAGE_CHILDREN), machine_busy(), time.perf_counter()
     process = multiprocessing.get_context("spawn").Process(target=run, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == 0
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu, machine_busy() - busy - cpu)
+
+
+def machine_busy() -> float:
+    """Seconds that the machine's processors have worked: user, nice, system, interrupts."""
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def speed_loop(manifest: Path, out: Path, _: str) -> None:
-    import torch
-
     import physpose
     from physpose.batch import read_manifest
 
-    torch.set_num_threads(CORES or 1)  # as a batch's only worker may
     out.mkdir()
     for row in read_manifest(manifest).rows:
         physpose.fit(str(row.views[0]), **row.arguments).save(out / row.name)

@@ -22,5 +22,8 @@ def fit(source, **arguments):
         raise TypeError("an error of ours")
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "cores":
+        threads = [os.sched_getaffinity(int(t)) for t in os.listdir("/proc/self/task")]
+        Path(source).with_suffix(".cores").write_text(" ".join(map(str, sorted(set().union(*threads)))))
     seed = sum(Path(source).name.encode())
     return example_result(T=6, seed=seed, source=Path(source).name)

@@ -190,3 +190,24 @@ def test_time_left_is_the_pace_so_far(monkeypatch):
     lines.ended(Outcome(task=task, seconds=60.0))
     assert lines._console.export_text().endswith("[1/11] a: 60.0 s; 10 min left\n")
     assert [span(s) for s in (0, 89, 91, 7100, 9000)] == ["0 s", "89 s", "2 min", "118 min", "2 h 30 min"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "sizes"), [(8, 2, [4, 4]), (5, 2, [2, 3]), (2, 2, [1, 1]), (2, 3, [1] * 3)]
+)
+def test_workers_share_the_cores(cores, workers, sizes):
+    shares = local._shares(frozenset(range(3, 3 + cores)), workers)
+    assert sorted(map(len, shares)) == sizes
+    assert frozenset().union(*shares) == frozenset(range(3, 3 + cores))
+    assert sum(sizes) == cores or workers > cores
+
+
+def test_a_worker_stays_on_its_cores(tmp_path):
+    """Also the threads that libraries start on import; a worker that follows a dead one takes its cores."""
+    before = os.sched_getaffinity(0)
+    manifest = write_clips(tmp_path, {"a": "cores 0.3", "b": "cores 0.3", "killed": "kill"})
+    run(manifest, tmp_path / "out", workers=len(before))
+    seen = [(tmp_path / f"{name}.cores").read_text() for name in "ab"]
+    assert all(len(cores.split()) == 1 for cores in seen)
+    assert {int(cores) for cores in seen} <= before
+    assert os.sched_getaffinity(0) == before

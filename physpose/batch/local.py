@@ -8,7 +8,7 @@ import queue
 import signal
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -20,17 +20,19 @@ from physpose.batch.study import Outcome, Study, Task
 from physpose.batch.work import Fit
 
 TRIES = 3  # of a task whose worker dies
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Cores = frozenset[int]
 
 
 class _Worker:
     """One process, and the pipe to it."""
 
-    def __init__(self, study: Study, fit: Fit, threads: int):
+    def __init__(self, study: Study, fit: Fit, cores: Cores):
         context = multiprocessing.get_context("spawn")  # a forked copy of torch's or MediaPipe's threads hangs
         self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, study, fit, threads), daemon=True)
-        self.process.start()
+        self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, study, fit), daemon=True)
+        self.cores = cores
+        with _confined_to(cores):
+            self.process.start()
         theirs.close()
         self.task: Task | None = None
 
@@ -76,17 +78,38 @@ class _Queue:
 
 def run(tasks: Iterator[Task], study: Study, fit: Fit, workers: int) -> Generator[Outcome, None, None]:
     """Outcomes of ``tasks`` in order of completion. Tasks are taken as workers get free."""
-    threads, queue = max(1, (os.cpu_count() or 1) // workers), _Queue(tasks)
+    shares, queue = _shares(frozenset(os.sched_getaffinity(0)), workers), _Queue(tasks)
     with _pool() as pool:
         while True:
             while len(pool) < workers and (task := queue.next()) is not None:
-                pool.append(_Worker(study, fit, threads))
+                free = Counter(shares) - Counter(worker.cores for worker in pool)
+                pool.append(_Worker(study, fit, next(iter(free))))
                 pool[-1].give(task)
             if not pool:
                 return
             for worker in _ready(pool):
                 if (outcome := _collect(worker, pool, queue)) is not None:
                     yield outcome
+
+
+def _shares(cores: Cores, workers: int) -> list[Cores]:
+    """A worker's cores, for each: apart where they suffice, else one each in turn."""
+    order, n = sorted(cores), min(workers, len(cores))
+    return [frozenset(order[k % n :: n]) for k in range(workers)]
+
+
+@contextmanager
+def _confined_to(cores: Cores) -> Iterator[None]:
+    """A process started here stays on ``cores``, and libraries start no more threads than these.
+
+    Decoder's and detector's threads of several workers that wait for each other cost a fifth of the time otherwise.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _collect(worker: _Worker, pool: list[_Worker], queue: _Queue) -> Outcome | None:
@@ -131,15 +154,12 @@ def _how_it_died(process: SpawnProcess) -> str:
 # --- in the worker ----------------------------------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection, study: Study, fit: Fit, threads: int) -> None:
+def _serve(pipe: Connection, study: Study, fit: Fit) -> None:
     """Work on what comes through the pipe until it ends, and then at once: nobody waits for the rest."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which ends its workers
     _log_to(study.path / "worker.log")
-    for name in THREADS:
-        os.environ[name] = str(threads)
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
-    _limit_threads(threads)
     from physpose.batch.work import work
 
     while True:
@@ -152,12 +172,6 @@ def _receive(pipe: Connection, tasks: Any) -> None:
             tasks.put(pipe.recv())
         except (EOFError, OSError):
             os._exit(1)  # the driver is gone
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _log_to(path: Path) -> None:

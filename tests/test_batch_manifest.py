@@ -46,6 +46,13 @@ def test_rows_hold_what_fit_takes(study):
     assert set(row.arguments) <= set(COLUMNS)
 
 
+def test_gravity_is_given_or_estimated(study):
+    read = manifest(study, "clip,gravity\na.mp4,0 0 0\nb.mp4,estimate\n")
+    assert [r.arguments["gravity"] for r in read.rows] == [(0.0, 0.0, 0.0), "estimate"]
+    (found,) = problems(study, "clip,gravity\na.mp4,moon\n")
+    assert found == "line 2: gravity 'moon': GX GY GZ [m/s^2], z up, or 'estimate', is needed"
+
+
 def test_the_columns_are_fits_arguments():
     not_in_a_table = {"source", "settings", "progress"}
     assert set(COLUMNS) == set(inspect.signature(fit).parameters) - not_in_a_table

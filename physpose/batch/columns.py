@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from physpose.caveats import ESTIMATE
 from physpose.detectors import DETECTORS
 from physpose.errors import InputError, PhysposeError, SubjectError
 from physpose.estimation.settings import PHYSICS
@@ -139,6 +140,11 @@ def image_size(text: str, folder: Path) -> tuple[int, int]:
     return width, height
 
 
+def gravity(text: str, folder: Path) -> tuple[float, ...] | str:
+    """ "0 0 -9.81" [m/s^2], or "estimate"."""
+    return ESTIMATE if text == ESTIMATE else numbers(3, f"GX GY GZ [m/s^2], z up, or {ESTIMATE!r},")(text, folder)
+
+
 COLUMNS: dict[str, Parse] = {
     "skeleton": skeleton,
     "age": of_person("age"),
@@ -151,7 +157,7 @@ COLUMNS: dict[str, Parse] = {
     "keypoint_set": known_keypoints,
     "fps": positive,  # [1/s]
     "image_size": image_size,
-    "gravity": numbers(3, "GX GY GZ [m/s^2], z up,"),
+    "gravity": gravity,
     "physics": one_of(*PHYSICS),
     "static": existing,
     "forces": existing,

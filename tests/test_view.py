@@ -23,7 +23,9 @@ from physpose.plausibility.support import distance_outside
 from physpose.skeleton import load_skeleton
 from physpose.types import Energy, Sigma
 from physpose.viz.actor import FORCE_LENGTH, Actor, actors, contact_positions, hull
+from physpose.viz.film import HEIGHT, Film, video_of
 from physpose.viz.playhead import Playhead
+from physpose.viz.report import write_report
 from physpose.viz.shapes import DENSITY, segment_shapes
 from physpose.viz.solids import triangles
 
@@ -166,6 +168,33 @@ def test_the_clock_plays_pauses_and_starts_again():
     assert clock.advance(110.5) == 3.0
     clock.toggle()
     assert clock.advance(111.0) == 1.25
+
+
+def test_the_film_is_the_reports(tmp_path):
+    """Its pictures at their times, small."""
+    av = pytest.importorskip("av", reason="the extra 'video' is not installed")
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height = 300, 400
+        for k in range(10):
+            picture = np.full((400, 300, 3), 20 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    write_report(example_result(T=3), tmp_path / "report.html", video=(tmp_path / "clip.mp4").read_bytes())
+    film = Film()
+    assert film.number_at(0.3) is None
+    film.decode(video_of(tmp_path))
+    for t, expected in ((0.0, 0), (0.3, 60), (0.38, 60), (0.9, 180), (7.0, 180)):
+        picture = film.picture(film.number_at(t))
+        assert max(picture.shape[:2]) <= HEIGHT
+        assert abs(picture.mean() - expected) < 4, t
+
+
+@pytest.mark.parametrize("report", [None, "no film", '<script type="text/plain" id="video-data">AAA'])
+def test_no_film_is_nothing(tmp_path, report):
+    if report is not None:
+        (tmp_path / "report.html").write_text(report)
+    assert video_of(tmp_path) is None
 
 
 # --- the server -----------------------------------------------------------------------------------------------------

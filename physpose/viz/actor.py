@@ -27,6 +27,7 @@ class Actor:
 
     name: str
     saved: SavedResult
+    folder: Path | None = None  # of the saved result, where its report may hold the video
 
     @property
     def motion(self) -> Motion:
@@ -149,7 +150,8 @@ def actors(results: list[tuple[str, SavedResult]]) -> list[Actor]:
         names = [str(p) for p, _ in results]
     if len(set(names)) < len(names):
         names = [f"{n} ({i})" for i, n in enumerate(names, 1)]
-    return [Actor(name, saved) for name, (_, saved) in zip(names, results, strict=True)]
+    folders = [p if p.is_dir() else p.parent for p in paths]
+    return [Actor(name, r[1], folder) for name, r, folder in zip(names, results, folders, strict=True)]
 
 
 def _arrows(foot: Array, vector: Array) -> Array:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from physpose.skeleton.names import side
 from physpose.skeleton.skin import rest_origins
 from physpose.types import Array
 from physpose.viz.actor import Actor
+from physpose.viz.film import Film, video_of
 from physpose.viz.panel import BESIDE, CENTRED, Panel
 from physpose.viz.playhead import Playhead
 from physpose.viz.shapes import segment_shapes
@@ -177,6 +182,9 @@ class Figure:
         self.support = scene.add_line_segments(f"{path}/support", nothing, SUPPORT, thickness=0.012, visible=False)
         self.sigma = None if actor.saved.sigma is None else _blobs(scene, path, actor)
         self.camera = _frustum(scene, path, actor)
+        self.film, self.projected = Film(), -1
+        if self.camera is not None and actor.folder is not None and find_spec("av") is not None:
+            threading.Thread(target=_load, args=(self.film, actor.folder), daemon=True).start()
 
     def show(self, frame: int, offset: Array, layers: dict[str, bool]) -> None:
         """Move everything to where it is in this frame."""
@@ -200,6 +208,13 @@ class Figure:
             self.sigma.batched_scales = actor.saved.sigma.positions[frame].astype(np.float32)
         if self.camera is not None:
             self.camera.visible = layers["camera"]
+            self._project(float(actor.motion.time[frame] - actor.motion.time[0]))
+
+    def _project(self, time: float) -> None:
+        """The video's picture into the camera's frustum, ``time`` [s] after the first frame."""
+        number = self.film.number_at(time)
+        if number is not None and number != self.projected:
+            self.projected, self.camera.image = number, self.film.picture(number)
 
 
 class _Solids:
@@ -259,6 +274,15 @@ def _blobs(scene: Any, path: str, actor: Actor) -> Any:
         np.tile(np.array([1, 0, 0, 0], np.float32), (n, 1)), np.zeros((n, 3), np.float32),
         batched_scales=np.ones((n, 3), np.float32), batched_colors=SIGMA, opacity=0.45, lod="off", visible=False,
     )  # fmt: skip
+
+
+def _load(film: Film, folder: Path) -> None:
+    """Decode the video beside the viewer's work: the body need not wait for it."""
+    try:
+        if (video := video_of(folder)) is not None:
+            film.decode(video)
+    except InputError as error:
+        print(f"physpose: the video in {folder} is not shown: {error}", file=sys.stderr)
 
 
 def _frustum(scene: Any, path: str, actor: Actor) -> Any:

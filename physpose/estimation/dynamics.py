@@ -13,6 +13,7 @@ from physpose.chain import Frames, KinematicChain
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import METHOD, ContactForces, Effort, ForceSettings, contact_forces
+from physpose.estimation.threads import one_thread
 from physpose.plausibility.recording import STANDARD_GRAVITY, located
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Contacts, Energy, Motion
@@ -23,6 +24,7 @@ PIECE, OVERLAP = 4000, 30  # frames whose forces are found together, and seen be
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
+@one_thread()
 def dynamics_of(
     skeleton: Skeleton,
     time: Array,

@@ -22,7 +22,8 @@ from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import MarkerState, State
 from physpose.estimation.terms import Term
-from physpose.estimation.trajectory import Stitched, one_thread, overlapping_windows
+from physpose.estimation.threads import one_thread
+from physpose.estimation.trajectory import Stitched, overlapping_windows
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 

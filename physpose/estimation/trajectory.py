@@ -7,13 +7,11 @@ memory: body and camera from a few pieces of the clip at a low frame rate, then 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from physpose.chain import KinematicChain
@@ -24,6 +22,7 @@ from physpose.estimation.rig_problem import RigProblem
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import CameraState, blend, resample
+from physpose.estimation.threads import one_thread
 from physpose.estimation.uncertainty import joined
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.skeleton.model import Skeleton
@@ -97,18 +96,6 @@ def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]
         report(1.0)
         return _trajectory(problem, [solution], (solution.state.q, bearing, sigma))
     return _windowed(problem, kp, coarse.solution.state, windows, report)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Small matrices: with several threads torch and BLAS are slower, on busy machines many times."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,12 @@
-"""Batches: what they cost over a plain loop, what a second worker brings, the driver's memory, and killed runs.
+"""Batches: what they cost over a plain loop, what a second worker brings, the driver's memory.
 
-    python benchmarks/batch.py                   all three, without Ray
+    python benchmarks/batch.py                   both
     python benchmarks/batch.py speed [--clips CLIP...] [--copies 6] [--turns 2] [--out benchmarks/results]
     python benchmarks/batch.py memory [--rows 10000]
-    python benchmarks/batch.py kills [--ray] [--rounds 10] [--clips 40]
 
 speed: real clips, detection included, as a loop of ``fit`` and ``save``, then as batches of one and of two workers;
 few clips and many, so that the cost per clip is known apart from that of a start.
 memory: the driver's resident memory over made-up clips of a few milliseconds.
-kills: SIGKILL for a worker, a node (with --ray: a cluster of two on this machine) or the driver at random moments,
-round after round; then every good clip has one result, the same to the byte as in a run that nobody killed.
 Each prints its figures and adds them to batch.json.
 """
 
@@ -22,16 +19,12 @@ import json
 import multiprocessing
 import os
 import platform
-import random
 import resource
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,27 +36,19 @@ CORES = os.cpu_count()
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the two, or both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers(dest="what")
-    for name, run in (("speed", speed), ("memory", memory), ("kills", kills), ("drive", drive)):
+    for name, run in (("speed", speed), ("memory", memory)):
         what.add_parser(name).set_defaults(run=run)
+        what.choices[name].add_argument("--out", type=Path, default=RESULTS)
     one = what.choices
     one["speed"].add_argument("--clips", type=Path, nargs="+", default=default_clips())
     one["speed"].add_argument("--copies", type=int, default=6)
     one["speed"].add_argument("--turns", type=int, default=2)
     one["memory"].add_argument("--rows", type=int, default=10_000)
-    one["kills"].add_argument("--clips", type=int, default=40)
-    one["kills"].add_argument("--rounds", type=int, default=10)
-    one["kills"].add_argument("--ray", action="store_true")
-    one["kills"].add_argument("--seed", type=int, default=0)
-    one["drive"].add_argument("manifest", type=Path)  # what kills: a run in a process of its own
-    one["drive"].add_argument("study", type=Path)
-    one["drive"].add_argument("address", nargs="?")
-    for name in ("speed", "memory", "kills"):
-        one[name].add_argument("--out", type=Path, default=RESULTS)
     given = sys.argv[1:]
-    for arguments in [given] if given else [["speed"], ["memory"], ["kills"]]:
+    for arguments in [given] if given else [["speed"], ["memory"]]:
         options = parser.parse_args(arguments)
         options.run(options)
 
@@ -275,132 +260,6 @@ def small_result() -> Any:
     judged = example.plausibility
     Small.plausibility = property(lambda _: judged)
     return Small(**{name: getattr(example, name) for name in FitResult.__dataclass_fields__})
-
-
-# --- kills ------------------------------------------------------------------------------------------------------------
-
-
-def kills(options: argparse.Namespace) -> None:
-    """Rounds of killing, then a last run; see the top."""
-    chance, hits, done = random.Random(options.seed), [], []
-    with tempfile.TemporaryDirectory() as folder, cluster(options.ray) as nodes:
-        manifest, good = stub_clips(Path(folder), options.clips)
-        whole, study = Path(folder) / "whole", Path(folder) / "study"
-        run_driver(manifest, whole, nodes).wait()
-        assert results(whole) == good, "the run without kills is incomplete"
-        for _ in range(options.rounds):
-            hits.append(killed_round(manifest, study, nodes, chance))
-            done.append(len(results(study)))
-            print(f"killed: {', '.join(hits[-1])}; {done[-1]} of {len(good)} good clips have a result", flush=True)
-        last = run_driver(manifest, study, nodes).wait()
-        figures = {
-            "engine": "ray, two nodes" if options.ray else "local", "clips": options.clips, "good clips": len(good),
-            "rounds": options.rounds, "killed in each round": hits, "results after each round": done,
-            "exit code of the last run": last, "good clips with one result": len(results(study)),
-            "results as without kills, to the byte": contents(study) == contents(whole),
-            "failures as without kills": failures(study) == failures(whole),
-        }  # fmt: skip
-    report("kills, ray" if options.ray else "kills, local", figures, options.out)
-
-
-def stub_clips(folder: Path, n: int) -> tuple[Path, set[str]]:
-    """A manifest of made-up clips, every eighth one broken; and the names of the good ones."""
-    kinds = {f"clip{i:02}": ("empty" if i % 16 == 5 else "bug") if i % 8 == 5 else "ok 0.3" for i in range(n)}
-    for name, what in kinds.items():
-        (folder / f"{name}.mp4").write_text(what)
-    manifest = folder / "study.csv"
-    manifest.write_text("clip\n" + "".join(f"{name}.mp4\n" for name in kinds))
-    return manifest, {name for name, what in kinds.items() if what.startswith("ok")}
-
-
-def killed_round(manifest: Path, study: Path, nodes: Any, chance: random.Random) -> list[str]:
-    """Start a driver, kill a worker, perhaps a node, then the driver."""
-    driver, hits, before = run_driver(manifest, study, nodes), [], len(results(study))
-    while driver.poll() is None and len(results(study)) == before:  # until it is at work
-        time.sleep(0.02)
-    time.sleep(chance.uniform(0, 0.5))
-    victims = workers_of(driver.pid if nodes is None else os.getpid())
-    if victims:
-        os.kill(chance.choice(victims), signal.SIGKILL)
-        hits.append("worker")
-    time.sleep(chance.uniform(0, 0.5))
-    if nodes is not None and chance.random() < 0.5:
-        nodes.remove_node(chance.choice(sorted(nodes.worker_nodes, key=id)), allow_graceful=False)
-        nodes.add_node(num_cpus=1)
-        hits.append("node")
-        time.sleep(chance.uniform(0, 0.5))
-    if driver.poll() is None:
-        driver.kill()
-        hits.append("driver")
-    driver.wait()
-    return hits
-
-
-def run_driver(manifest: Path, study: Path, nodes: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, "drive", str(manifest), str(study)]
-    return subprocess.Popen(command + ([nodes.address] if nodes is not None else []), env=stub_environment())
-
-
-def drive(options: argparse.Namespace) -> None:
-    """One run of a batch with the tests' stub."""
-    import batch_stub
-
-    from physpose.batch import run_batch
-
-    workers = None if options.address else 2
-    result = run_batch(
-        options.manifest, options.study, fit=batch_stub.fit, workers=workers, ray=options.address, tables="parquet"
-    )
-    sys.exit(1 if result.failed else 0)
-
-
-def stub_environment() -> dict[str, str]:
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-
-
-@contextmanager
-def cluster(wanted: bool) -> Iterator[Any]:
-    """Two nodes of one core beside a head without; None if not wanted."""
-    if not wanted:
-        yield None
-        return
-    os.environ.update(stub_environment())
-    from ray.cluster_utils import Cluster
-
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        nodes.add_node(num_cpus=1)
-    try:
-        yield nodes
-    finally:
-        nodes.shutdown()
-
-
-def workers_of(pid: int) -> list[int]:
-    """Processes below ``pid`` that fit clips."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        for child in map(int, (task / "children").read_text().split()):
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if command.startswith(b"ray::_work_there") or b"multiprocessing.spawn" in command:
-                found.append(child)
-            found += workers_of(child)
-    return found
-
-
-def results(study: Path) -> set[str]:
-    return {p.parent.name for p in study.glob("clips/*/row.json")}
-
-
-def contents(study: Path) -> dict[str, bytes]:
-    """Every file of every result, but the wall times."""
-    files = [p for part in ("clips", "frames") for p in (study / part).rglob("*") if p.is_file()]
-    return {str(p.relative_to(study)): p.read_bytes() for p in files if p.name != "timing.json"}
-
-
-def failures(study: Path) -> dict[str, str]:
-    return {p.stem: json.loads(p.read_text())["reason"] for p in (study / "failed").glob("*.json")}
 
 
 # --- report -----------------------------------------------------------------------------------------------------------

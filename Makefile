@@ -24,6 +24,7 @@ help:  ## show this list
 install: $(STAMP)  ## make .venv with the package (editable) and what tests and videos need
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV): some gigabytes and minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[video,dev]"
 	touch $@

@@ -266,6 +266,19 @@ def test_plays_to_a_browser_and_ends_when_it_has_left(folder):
 
 
 @needs_viser
+def test_a_page_that_is_closed_at_once_counts(folder):
+    import msgspec
+    import viser
+    from websockets.sync.client import connect
+
+    with serving(folder, "--port", 0) as (program, _, port):
+        with connect(f"ws://127.0.0.1:{port}", subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as browser:
+            browser.send(msgspec.msgpack.encode(CAMERA))
+            browser.recv(timeout=20)
+        assert ended(program) == (0, "", "")
+
+
+@needs_viser
 def test_sigterm_ends_it_quietly(folder):
     with serving(folder, "--port", 0) as (program, *_):
         program.terminate()

@@ -88,12 +88,13 @@ def _free(host: str, port: int) -> int:
 
 
 def _loop(stage: Stage, stay: bool) -> None:
-    seen_one, last_seen = False, time.monotonic()
+    came, last_seen = threading.Event(), time.monotonic()
+    stage.server.on_client_connect(lambda _: came.set())  # also of a page that has left before the next look
     while True:
         now = time.monotonic()
         if stage.server.get_clients():
-            seen_one, last_seen = True, now
-        if seen_one and not stay and now - last_seen > GRACE:
+            last_seen = now
+        if came.is_set() and not stay and now - last_seen > GRACE:
             return
         stage.draw(now)
         time.sleep(max(0.0, 1 / PICTURES - (time.monotonic() - now)))

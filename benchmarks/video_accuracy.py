@@ -4,8 +4,8 @@
 
 12 joint centres (hips, knees, ankles, shoulders, elbows, wrists). root: distance after removing the mid-hip and one
 rotation for the whole clip; legs: hips, knees, ankles of the same; world: after one rigid alignment of the clip.
-Clocks differ by up to 0.06 s: every method is scored at its best offset in that range. No number of the estimator
-was fitted to these clips; EstimationSettings says what was seen on them.
+Clocks differ by up to 0.06 s: every method is scored at its best offset in that range. One setting was
+lowered with the walks in view, see EstimationSettings.contact_speed; no other was chosen on these clips.
 """
 
 from __future__ import annotations

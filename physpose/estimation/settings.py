@@ -17,8 +17,8 @@ class EstimationSettings:
 
     What follows from data follows from Pose2Sim's four-camera demo (the detector against its triangulation: depth,
     correlation times, spread of attitude), and from motion capture (posture, jerk, acceleration). The rest is
-    judgement. None was fitted to the clips that benchmarks/video_accuracy.py scores; on them it was seen that
-    ``contact_speed`` had been too high.
+    judgement. None was chosen on the clips that benchmarks/video_accuracy.py scores but ``contact_speed``, which was
+    lowered with two of them in view.
     """
 
     # the detector
@@ -111,8 +111,8 @@ class EstimationSettings:
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
     camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails
-    # [m/s] a foot point slower than this may be in contact: four in five are that lie near the centre of pressure of
-    # walking feet (markers against plates); the rest roll on, and would be held back
+    # [m/s] a foot point slower than this may be in contact; of points that bear load in walking 79 % are
+    # (benchmarks/contact_speed.py), the rest roll on and would be held back
     contact_speed: float = 0.2
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time

@@ -156,7 +156,8 @@ def without_residuals(name: str) -> tuple[VideoProblem, Term, CameraState]:
         one = PosturePrior(term.prior.names, torch.zeros(1).double(), x[None], term.prior.factors[:1])
         term = replace(term, prior=one, robust_scale=1e6)
     elif isinstance(term, Floor):
-        term = replace(term, active=(kin.points[:, term.index, 2].abs() < 1e-9).double())
+        active = (kin.points[:, term.index, 2].abs() < 1e-9).double()
+        term = replace(term, active=active, robust_slip=1e6)
         assert term.active.any()  # what lies on the floor has no residual; the hands, high up, have no say
     elif term.name == "balance":
         term = replace(term, shift=term.shift - term._residual(kin), robust_scale=1e6)
@@ -307,3 +308,20 @@ def test_hessian_of_smoothness_is_exact_in_steady_turning():
     dx, ds = random_step(state, 6, 1.0)
     cost, h = cost_along(problem, term, state, dx, ds), 1e-4
     assert flat(dx, ds) @ A @ flat(dx, ds) == pytest.approx((cost(h) - 2 * cost(0) + cost(-h)) / h**2, rel=1e-4)
+
+
+def test_a_sole_that_rolls_on_is_held_back_less_than_in_proportion():
+    """Twice the slip costs less than four times as much: the loss is Cauchy's."""
+    state = true_state(np.tile(CHILD.neutral, (len(TIME), 1)))
+    problem = a_problem()
+    term = terms(problem, state)["floor"]
+    term = replace(term, active=torch.ones_like(term.active), sigma_height=1e6, sigma_depth=1e6)
+
+    def cost(speed: float) -> float:
+        q = state.q.clone()
+        q[:, 0] += speed * torch.as_tensor(TIME)
+        moved = replace(state, q=q)
+        return float(term.cost(moved, Kinematics(CHAIN, moved, problem.points)))
+
+    unit, c = term.sigma_slip, term.robust_slip
+    assert cost(4 * unit) / cost(2 * unit) == pytest.approx(np.log1p(16 / c**2) / np.log1p(4 / c**2), rel=1e-9)

@@ -75,7 +75,12 @@ class MotionProblem:
         s = self.settings
         if self.gravity > 0 and s.physics != "none":  # without weight there is no floor to stand on
             floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
-            found.append(Floor(self.contact_index, support.contact, time, floor_rate, s.sigma_floor, s.sigma_slip))
+            found.append(
+                Floor(
+                    self.contact_index, support.contact, time, floor_rate, sigma_height=s.sigma_floor,
+                    sigma_slip=s.sigma_slip, robust_slip=s.slip_robust,
+                )
+            )  # fmt: skip
             if support.forces is None:
                 found.append(self._balance(state, time, support.contact, rate))
         if support.forces is not None:

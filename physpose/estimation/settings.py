@@ -17,8 +17,7 @@ class EstimationSettings:
 
     What follows from data follows from Pose2Sim's four-camera demo (the detector against its triangulation: depth,
     correlation times, spread of attitude), and from motion capture (posture, jerk, acceleration). The rest is
-    judgement. None was chosen on the clips that benchmarks/video_accuracy.py scores but ``contact_speed``, which was
-    lowered with two of them in view.
+    judgement. None was chosen on the clips that benchmarks/video_accuracy.py scores.
     """
 
     # the detector
@@ -111,13 +110,12 @@ class EstimationSettings:
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
     camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails
-    # [m/s] a foot point slower than this may be in contact; of points that bear load in walking 79 % are
-    # (benchmarks/contact_speed.py), the rest roll on and would be held back
-    contact_speed: float = 0.2
+    contact_speed: float = 0.35  # [m/s] a foot point slower than this may be in contact
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time
     sigma_floor: float = 0.015  # [m]
     sigma_slip: float = 0.10  # [m/s]
+    slip_robust: float = 1.5  # [sigma] Cauchy scale: soles roll (benchmarks/contact_slip.py)
     balance_sigma: float = 0.04  # [m] zero-moment point about the middle of the support: a third of a foot
     balance_correlation_time: float = 0.5  # [s] about a step
     standing_height: float = 0.85  # pelvis over feet against standing, above which the feet carry the body

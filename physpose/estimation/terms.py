@@ -188,8 +188,9 @@ class Floor:
     active: Tensor  # (T, C) 0..1: belief in contact
     time: Tensor  # (T,) [s]
     time_weight: Tensor  # (T,)
-    sigma_height: float = 0.02  # [m]
-    sigma_slip: float = 0.10  # [m/s]
+    sigma_height: float  # [m]
+    sigma_slip: float  # [m/s]
+    robust_slip: float  # [sigma_slip] Cauchy scale: a sole that rolls on moves a little, and is not held back
     sigma_depth: float = 0.02  # [m], of a point below the floor that is not in contact
     name: str = "floor"
 
@@ -203,13 +204,16 @@ class Floor:
         p = kin.points[:, self.index]
         dt = self.time.diff()[:, None, None]
         both = torch.minimum(self.active[1:], self.active[:-1])
-        w = (both * self.time_weight[1:, None]).sqrt() / self.sigma_slip
-        return (p[1:] - p[:-1]) / dt, w[..., None]
+        return (p[1:] - p[:-1]) / dt, both * self.time_weight[1:, None]
+
+    def _robust(self, slip: Tensor) -> tuple[Tensor, Tensor]:
+        return robust((slip**2).sum(-1) / self.sigma_slip**2, self.robust_slip)
 
     def cost(self, state: State, kin: Kinematics) -> Tensor:
         z, w = self._height(kin)
-        slip, w_slip = self._slip(kin)
-        return 0.5 * (((w * z) ** 2).sum() + ((w_slip * slip) ** 2).sum())
+        slip, belief = self._slip(kin)
+        loss, _ = self._robust(slip)
+        return 0.5 * (((w * z) ** 2).sum() + (belief * loss).sum())
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         z, w = self._height(kin)
@@ -217,7 +221,8 @@ class Floor:
         system.add_frame(w * z, w[..., None] * J[:, :, 2], w[..., None] * Js[:, :, 2])
         if len(self.time) < 2:
             return
-        slip, w_slip = self._slip(kin)
+        slip, belief = self._slip(kin)
+        w_slip = (belief * self._robust(slip)[1]).sqrt()[..., None] / self.sigma_slip
         k = (w_slip / self.time.diff()[:, None, None])[..., None]
         T1 = slip.shape[0]
         flat = lambda x: x.reshape(T1, -1, x.shape[-1])  # noqa: E731

@@ -1,10 +1,11 @@
-"""How fast points of a sole move while they bear load: what ``EstimationSettings.contact_speed`` is held against.
+"""How fast points of a sole move while they bear load: what ``EstimationSettings.slip_robust`` follows from.
 
-    PHYSPOSE_DATA=... python benchmarks/contact_speed.py
+    PHYSPOSE_DATA=... python benchmarks/contact_slip.py
 
 Walks of one adult: motion fitted to markers, force plates for the load. A contact point bears load while it is within
 5 cm of the centre of pressure of a plate under more than 5 % of body weight. Prints quantiles of its speed and the
-share of points slower than some speeds. Points are few and from one person; a video's speeds have errors of their own.
+distribution of Student that fits best: its logarithm is the estimator's Cauchy loss, of so many sigma. Points are few
+and from one person; a video's speeds have errors of their own, which widen sigma.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lab_forces import LOWPASS, ON_PLATES, SUBJECT, TRIALS, WHO
+from scipy import stats
 
 import physpose
 from physpose import KinematicChain
@@ -24,7 +26,6 @@ from physpose.types import Array
 
 NEAR = 0.05  # [m]
 QUANTILES = (10, 25, 50, 75, 80, 90, 95)
-SPEEDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.5)  # [m/s]
 
 
 def loaded_speeds(folder: Path, name: str) -> Array:
@@ -43,17 +44,23 @@ def loaded_speeds(folder: Path, name: str) -> Array:
     return np.concatenate(found)
 
 
+def cauchy_loss(speed: Array) -> tuple[float, float]:
+    """sigma [m/s] and scale c [sigma] whose c^2 / 2 log(1 + r^2 / c^2) is the likeliest minus log density."""
+    nu, _, spread = stats.t.fit(np.concatenate([speed, -speed]), floc=0.0)
+    return spread * np.sqrt(nu / (nu + 1)), np.sqrt(nu + 1)
+
+
 def main() -> int:
     data = Path(os.environ.get("PHYSPOSE_DATA", ""))
     if not os.environ.get("PHYSPOSE_DATA") or not (data / SUBJECT).is_dir():
-        print("contact_speed: skipped, PHYSPOSE_DATA has no Subject4")
+        print("contact_slip: skipped, PHYSPOSE_DATA has no Subject4")
         return 0
     speed = np.concatenate([loaded_speeds(data / SUBJECT, name) for name in TRIALS["walking"]])
     print(f"{len(speed)} points under load")
     for q, v in zip(QUANTILES, np.percentile(speed, QUANTILES), strict=True):
         print(f"{q:3d} % slower than {v:5.2f} m/s")
-    for v in SPEEDS:
-        print(f"slower than {v:4.2f} m/s: {100 * np.mean(speed < v):5.1f} %")
+    sigma, scale = cauchy_loss(speed)
+    print(f"Cauchy loss: sigma {sigma:.3f} m/s, scale {scale:.2f} sigma")
     return 0
 
 

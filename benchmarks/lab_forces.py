@@ -6,7 +6,8 @@ weight, vertical / fore-aft / sideways, as it is ("raw") and with the plates' ga
 kind of trial, since this laboratory's plates disagree with each other and with the scale by up to 7 %). "standing":
 body weight and nothing else. Sit-to-stand: the feet's force, while none is on the seat. Drop jumps: from the first
 landing on, and flights: vertical acceleration of the centre of mass before any constraint, change of angular momentum,
-times of take-off and landing against the plates. Plates are low-passed at 12 Hz, as the markers' motion resolves no
+times of take-off and landing against the plates. "per foot": each foot's own force, mean over axes, in frames in which
+every plate's centre of pressure lies under one foot. Plates are low-passed at 12 Hz, as the markers' motion resolves no
 more.
 
     PHYSPOSE_DATA=... python benchmarks/lab_forces.py
@@ -46,6 +47,8 @@ EDGE = 0.1  # [s]
 ON_PLATES = 0.05  # body weights
 ON_FLOOR = 0.04  # [m] a sole's lowest point is in contact, or about to
 SHORTEST_FLIGHT = 0.15  # [s]
+SOLE = ("heel", "ball_medial", "ball_lateral", "toe")
+UNDER_SOLE = 0.07  # [m] from a point of the sole: farther, both feet are on one plate
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def whole_on_plates(result: FitResult, forces: Forces, each: Array) -> Array:
 
 def foot_points(result: FitResult, side: str) -> Array:
     """Sole (T, 4, 3) [m]."""
-    names = [f"{n}_{side}" for n in ("heel", "ball_medial", "ball_lateral", "toe")]
+    names = [f"{n}_{side}" for n in SOLE]
     points = {p.name: p for p in result.skeleton.contact_points}
     bodies = [result.skeleton.body_index(points[n].body) for n in names]
     offset = np.stack([points[n].offset for n in names])
@@ -162,18 +165,41 @@ def walking_axes(result: FitResult) -> Array:
 
 
 def feet_error(result: FitResult, forces: Forces, use: Array) -> float | None:
-    """[N/kg], mean over feet, axes and frames; None where forces do not tell their foot."""
-    given = forces.at(result.time, LOWPASS).wrenches
-    sides = [next((s for s in "rl" if f"_{s}" in f"{w.body or w.name}_".lower()), None) for w in given]
-    if None in sides:
+    """[N/kg], mean over feet, axes and frames that tell which foot is on which plate; None where none does."""
+    true, told = forces_of_feet(result, forces)
+    use = use & told
+    if not use.any():
         return None
-    errors = []
-    for side in "rl":
-        true = sum(np.nan_to_num(w.force) for w, s in zip(given, sides, strict=True) if s == side)
-        feet = tuple(f"{part}_{side}" for part in ("heel", "ball_medial", "ball_lateral", "toe"))
-        mine = [i for i, n in enumerate(result.contacts.points) if n in feet]
-        errors.append(np.abs(result.contacts.force[use][:, mine].sum(1) - np.asarray(true)[use]).mean())
+    errors = [
+        np.abs(result.contacts.force[use][:, points_of(result, side)].sum(1) - true[side][use]).mean() for side in "rl"
+    ]
     return float(np.mean(errors)) / result.skeleton.mass
+
+
+def points_of(result: FitResult, side: str) -> list[int]:
+    feet = tuple(f"{part}_{side}" for part in SOLE)
+    return [i for i, n in enumerate(result.contacts.points) if n in feet]
+
+
+def forces_of_feet(result: FitResult, forces: Forces) -> tuple[dict[str, Array], Array]:
+    """Each foot's measured force (T, 3) [N], and frames (T,) in which every loaded plate's centre of pressure lies
+    under one foot alone."""
+    true = {side: np.zeros((len(result.time), 3)) for side in "rl"}
+    told = np.ones(len(result.time), bool)
+    for wrench in forces.at(result.time, LOWPASS).wrenches:
+        force, cop = np.nan_to_num(wrench.force), np.nan_to_num(wrench.cop)
+        loaded = force[:, 2] > ON_PLATES * result.skeleton.mass * 9.81
+        away = {side: from_sole(foot_points(result, side), cop) for side in "rl"}
+        for side, other in ("rl", "lr"):
+            true[side] += force * (loaded & (away[side] < away[other]))[:, None]
+        told &= ~loaded | (np.minimum(away["r"], away["l"]) < UNDER_SOLE)
+    return true, told
+
+
+def from_sole(sole: Array, cop: Array) -> Array:
+    """(T,) [m] horizontally from centres of pressure (T, 3) to the nearest of a sole's points (T, 4, 3) and middle."""
+    points = np.concatenate([sole, (sole[:, :1] + sole[:, 1:3].mean(1, keepdims=True)) / 2], 1)
+    return np.linalg.norm(points[..., :2] - cop[:, None, :2], axis=-1).min(1)
 
 
 def flights_of(result: FitResult, forces: Forces) -> list[dict[str, float]]:

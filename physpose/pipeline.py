@@ -80,7 +80,7 @@ def fit(
         age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
             tables and reported in ``result.assumptions``.
         camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
-            several cameras: a calibration .toml of Pose2Sim's or Anipose's kind, world z up.
+            several cameras: a calibration .toml of Pose2Sim's or Anipose's kind, world z up, or one for each.
         person: index of the person to fit; None: the one seen longest and largest (reported).
         detector: for videos, "mediapipe" or "rtmlib".
         keypoint_set: of arrays and of files that do not tell.

@@ -35,7 +35,7 @@ def observe_views(sources: Sequence[Any], calibration: Any, **options: Any) -> V
 
     Args:
         sources: what ``observe`` takes, one for each camera.
-        calibration: a .toml of Pose2Sim's or Anipose's kind, world z up; or ``RigCamera`` objects, in order.
+        calibration: a .toml of Pose2Sim's or Anipose's kind, world z up; or a ``Camera`` or ``RigCamera`` for each.
         options: those of ``observe``.
 
     Raises:
@@ -64,9 +64,9 @@ def _cameras(sources: Sequence[Any], calibration: Any) -> tuple[RigCamera, ...]:
     if isinstance(calibration, (str, Path)):
         return matched(read_rig(calibration), [str(s) if isinstance(s, (str, Path)) else "" for s in sources])
     given = tuple(calibration) if isinstance(calibration, (list, tuple)) else ()
-    if len(given) != len(sources) or not all(isinstance(c, RigCamera) for c in given):
-        raise InputError(f"camera={calibration!r}; expected a calibration .toml, or a RigCamera for each video")
-    return given
+    if len(given) != len(sources) or not all(isinstance(c, (Camera, RigCamera)) for c in given):
+        raise InputError(f"camera={calibration!r}; expected a calibration .toml, or a Camera for each video")
+    return tuple(c if isinstance(c, RigCamera) else RigCamera.plain(c, f"camera {i + 1}") for i, c in enumerate(given))
 
 
 def _observed(source: Any, camera: RigCamera, options: dict[str, Any]) -> Observations:

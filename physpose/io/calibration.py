@@ -26,6 +26,13 @@ class RigCamera:
     matrix: Array  # (3, 3) intrinsics as calibrated
     distortion: Array  # (4,) OpenCV's k1, k2, p1, p2
 
+    @staticmethod
+    def plain(camera: Camera, name: str) -> RigCamera:
+        """One whose lens distorts nothing."""
+        (u, v), f = camera.principal_point, camera.focal
+        matrix = np.array([[f, 0.0, u], [0.0, f, v], [0.0, 0.0, 1.0]])
+        return RigCamera(name=name, camera=camera, matrix=matrix, distortion=np.zeros(4))
+
     def undistorted(self, uv: Array) -> Array:
         """Pixels (..., 2) of the video to pixels of ``camera``; NaN stays NaN."""
         centre, focal = self.matrix[:2, 2], self.matrix[[0, 1], [0, 1]]

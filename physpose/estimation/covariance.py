@@ -42,6 +42,14 @@ class BandCovariance:
         shared = self.shared[columns, columns].expand(len(first), -1, -1)
         return torch.cat([torch.cat([own, cross], -1), torch.cat([cross.mT, shared], -1)], -2)
 
+    def between(self, ahead: int) -> Tensor:
+        """(M N / n - ahead, n, n): rows frame t + ahead, columns frame t, those that fill the last block included;
+        ``ahead`` at most a block's frames."""
+        T = len(self.response) // self.n - ahead
+        first = torch.arange(T)
+        X = self.response.reshape(-1, self.n, self.response.shape[1])
+        return self._pair(first + ahead, first) + X[ahead : ahead + T] @ self.shared @ X[:T].mT
+
     def _pair(self, a: Tensor, b: Tensor) -> Tensor:
         """(K, n, n) between frames a (K,) and b (K,), without what the shared unknowns add."""
         (ka, ia), (kb, ib) = ((x // self.per_block, x % self.per_block) for x in (a, b))

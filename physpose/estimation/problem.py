@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -38,6 +40,7 @@ class MotionProblem:
         """``observed``: body points that the observations look at, the first of ``points``."""
         self.chain, self.skeleton = chain, chain.skeleton
         self.settings, self.gravity = settings or EstimationSettings(), gravity
+        self.pace = 1.0  # jerk against that of people who walk
         support, masses = self.skeleton.support_points, centres(chain)
         self.points: Points = chain.points(observed + support + masses)
         self.observed_index = slice(0, len(observed))
@@ -65,7 +68,7 @@ class MotionProblem:
         """How fast velocities and accelerations change in people who walk."""
         s = self.settings
         return [
-            Smoothness(time, self.spread_of_coordinates(s.jerk_sigma), 3, "jerk"),
+            Smoothness(time, self.pace * self.spread_of_coordinates(s.jerk_sigma), 3, "jerk"),
             Smoothness(time, self.spread_of_coordinates(s.acceleration_sigma), 2, "acceleration"),
         ]
 
@@ -117,6 +120,12 @@ class MotionProblem:
             whiten=whitening(arms, forces.sigma, sigma),
             time_weight=(rate / s.wrench_correlation_time).clamp(max=1.0), robust_scale=s.wrench_robust,
         )  # fmt: skip
+
+    def paced(self, factor: float) -> Self:
+        """The same of somebody who moves as much more vigorously."""
+        other = copy(self)
+        other.pace = self.pace * factor
+        return other
 
     def spread_of_coordinates(self, s: Mapping[str, float]) -> Tensor:
         """One value for each velocity coordinate (nv,) from values by the start of its name."""

@@ -92,16 +92,17 @@ def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]
     coarse = _coarse(problem, kp.frames(chosen), None)
     report(0.3)
     if len(windows) == 1:
-        solution, bearing, sigma = _fine(problem, kp, coarse, shared=True)
+        solution, bearing, sigma = _fine(coarse, kp, shared=True)
         report(1.0)
         return _trajectory(problem, [solution], (solution.state.q, bearing, sigma))
-    return _windowed(problem, kp, coarse.solution.state, windows, report)
+    return _windowed(coarse.problem, kp, coarse.solution.state, windows, report)
 
 
 @dataclass(frozen=True)
 class _Coarse:
     """A solution at low frame rate."""
 
+    problem: VideoProblem  # at the pace that was found
     time: Tensor  # (T',)
     solution: Solution[CameraState]
 
@@ -118,14 +119,16 @@ def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) 
         if k == 0 and not known:
             solution = replace(solution, state=problem.on_floor(solution.state))
         state = solution.state
+        if k == len(CONTACT_HEIGHTS) and not known:  # the floor is known
+            problem = problem.at_its_pace(kp, solution, support, free)
         support = problem.support_of(state, kp.time, None if known else height, forces=known or k > 0)
-    return _Coarse(torch.as_tensor(kp.time), solution)
+
+    return _Coarse(problem, torch.as_tensor(kp.time), solution)
 
 
-def _fine(
-    problem: VideoProblem, kp: Keypoints2D, coarse: _Coarse, *, shared: bool
-) -> tuple[Solution[CameraState], Tensor, Sigma | None]:
+def _fine(coarse: _Coarse, kp: Keypoints2D, *, shared: bool) -> tuple[Solution[CameraState], Tensor, Sigma | None]:
     """Solve on all frames from a coarse solution: it, the belief that support points bear (T, C), how sure it is."""
+    problem = coarse.problem
     q = resample(coarse.solution.state.q, coarse.time, torch.as_tensor(kp.time))
     state = replace(coarse.solution.state, q=q)
     iterations, free = coarse.solution.iterations, problem.free(scales=shared, camera=shared)
@@ -147,7 +150,7 @@ def _windowed(
     for i, window in enumerate(windows):
         part = kp.frames(window)
         if problem.sees(part):
-            solution, bearing, sigma = _fine(problem, part, _coarse(problem, part, shared), shared=False)
+            solution, bearing, sigma = _fine(_coarse(problem, part, shared), part, shared=False)
             stitched.add(window, solution.state.q, bearing, sigma)
             solutions.append(replace(solution, state=replace(solution.state, q=solution.state.q[:0])))
         report(0.3 + 0.7 * (i + 1) / len(windows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from physpose.chain import KinematicChain
 from physpose.estimation import initialise
 from physpose.estimation.banded import BorderedSystem
 from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
+from physpose.estimation.pace import pace_factor
 from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, Support, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
@@ -173,6 +175,12 @@ class VideoProblem(MotionProblem):
     ) -> Solution[CameraState]:
         """Solve on the frames of ``kp`` with the contacts and forces given."""
         return self.solve(self.terms(kp, state, support), state, free, max_iterations, on_iteration)
+
+    def at_its_pace(self, kp: Keypoints2D, solution: Solution[CameraState], support: Support, free: Tensor) -> Self:
+        """The problem with the smoothness that its own solution makes most probable."""
+        state = solution.state
+        terms = self.terms(kp, state, support)
+        return self.paced(pace_factor(self.chain, self.points, terms, state, free, min(3, len(state.q) - 1)))
 
     def sees(self, kp: Keypoints2D) -> bool:
         """Is enough of the person seen in any frame?"""

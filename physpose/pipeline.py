@@ -24,7 +24,7 @@ from physpose.caveats import (
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
-from physpose.estimation.settings import EstimationSettings
+from physpose.estimation.settings import CHECKS, EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
@@ -37,7 +37,6 @@ from physpose.sources import Observations, observe
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
 from physpose.views import Views, observe_views
 
-CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
 
 

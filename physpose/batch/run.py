@@ -13,9 +13,8 @@ from physpose.batch.manifest import Manifest, ManifestError, Row, read_manifest
 from physpose.batch.progress import Silent, Watcher
 from physpose.batch.study import Outcome, Study, Task, task_of
 from physpose.batch.tables import write_summary
-from physpose.batch.work import Fit, import_pyarrow
+from physpose.batch.work import Fit, import_pyarrow, physpose_fit
 from physpose.errors import InputError, UnknownNameError
-from physpose.pipeline import fit as physpose_fit
 
 TABLES = ("parquet", "csv")
 Engine = Callable[[Study, Fit, Iterator[Task]], Generator[Outcome, None, None]]

@@ -23,7 +23,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 BROWSER = ("chromium", "--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--hide-scrollbars",
-           "--enable-unsafe-swiftshader", "--remote-debugging-port=0", "--window-size=1200,1000")  # fmt: skip
+           "--enable-unsafe-swiftshader", "--remote-debugging-port=0", "--window-size=1200,1100")  # fmt: skip
 
 
 @contextmanager
@@ -71,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--wait", type=float, default=12.0, help="[s] for the picture to be complete")
+    parser.add_argument("--at", type=float, default=1.5, help="[s] on the clock")
+    parser.add_argument("--wait", type=float, default=6.0, help="[s] for the picture to be complete")
+    parser.add_argument("--placement", help="of several results, e.g. overlaid")
     parser.add_argument("--click", nargs="*", default=["sigma", "momentum"], help="boxes to tick")
     args = parser.parse_args()
     viewer = [sys.executable, "-m", "physpose", "view", "--stay", "--port", "0", *args.result]
@@ -96,14 +98,27 @@ def _picture(tab: Tab, args: argparse.Namespace) -> bytes:
             f"[...document.querySelectorAll('label')].filter(x => x.innerText.trim() === {json.dumps(label)})"
             ".forEach(x => document.getElementById(x.htmlFor).click())"
         )
+    if args.placement:
+        tab.run("[...document.querySelectorAll('input')].find(x => x.value === 'side by side').click()")
+        time.sleep(1)
+        wanted = json.dumps(args.placement)
+        tab.run(f"[...document.querySelectorAll('[role=option]')].find(x => x.innerText.trim() === {wanted}).click()")
     tab.run("[...document.querySelectorAll('.mantine-Notification-closeButton')].forEach(x => x.click())")
-    time.sleep(args.wait / 2)
     tab.run(f"({FIND_PAUSE}).click()")
-    time.sleep(args.wait / 2)
+    time.sleep(2)
+    tab.run(f"({TYPE})({FIND_TIME}, '{args.at}')")
+    time.sleep(args.wait)
     return base64.b64decode(tab.call("Page.captureScreenshot", format="jpeg", quality=75)["data"])
 
 
 FIND_PAUSE = "[...document.querySelectorAll('button')].find(x => x.innerText.trim() === 'pause')"
+FIND_TIME = "[...document.querySelectorAll('input[type=text]')].find(x => /^[0-9.]+$/.test(x.value))"
+TYPE = """(field, text) => {
+    field.focus();
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, text);
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+    field.blur();
+}"""
 
 if __name__ == "__main__":
     main()

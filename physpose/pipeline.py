@@ -76,8 +76,11 @@ def fit(
             one for each of several cameras at once, with their calibration as ``camera``. Or markers of a laboratory: a
             .trc or .c3d file, or ``Markers``.
         skeleton: "adult", "child", "infant", a YAML path, an OpenSim model (.osim), or a loaded ``Skeleton``.
-        age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
-            tables and reported in ``result.assumptions``.
+        age: [years]. What is missing of these four is filled from growth and population tables and reported in
+            ``result.assumptions``.
+        sex: "f", "m" or "x", the mean of both.
+        height: [m].
+        mass: [kg].
         camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
             several cameras: a calibration .toml of Pose2Sim's or Anipose's kind, world z up, or one for each.
         person: index of the person to fit; None: the one seen longest and largest (reported).
@@ -97,8 +100,10 @@ def fit(
             takes those that a gait model left in the file too; or label -> point, see the skeleton's keypoint set
             "markers".
         scale: find the body's size from the markers; None: for named skeletons yes, for a model file or a loaded
-            skeleton no. ``register``: the same for the places of the markers on the body.
-        units: "mm", "cm" or "m" of a marker file, against what it says; ``up``: its axis that points up, "y" or "z".
+            skeleton no.
+        register: the same for the places of the markers on the body.
+        units: "mm", "cm" or "m" of a marker file, against what it says.
+        up: axis of a marker file that points up, "y" or "z", against what is found.
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.

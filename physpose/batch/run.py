@@ -61,7 +61,8 @@ def run_batch(
             nodes share, and the clips too.
         tables: "parquet": also summary.parquet and all frames as one data set (extra "batch"); "csv": summary.csv
         retry_failed: also try clips again that failed for their input.
-        carry, defaults: as ``read_manifest`` takes them.
+        carry: other columns, which go into the summary as they are.
+        defaults: column -> text of empty cells.
         fit: takes a clip's path and a row's arguments, and returns a ``FitResult``; found by name in the workers.
         watcher: is told of every clip.
 

@@ -248,8 +248,8 @@ def killed_round(batch: Batch, chance: random.Random) -> list[str]:
 
 def drive(manifest: str, study: str, address: str | None = None, *, real: bool) -> None:
     """One run of a batch, with the tests' made-up fit or the true one; ends the process."""
-    from physpose import fit
     from physpose.batch import run_batch
+    from physpose.batch.work import physpose_fit as fit
 
     if not real:
         from batch_stub import fit

@@ -100,7 +100,15 @@ def speed_figures(turns: list[dict[str, Cost]], few: int, many: int) -> dict[str
             figures[f"two workers' speed over one's ({kind})"] = ratio("1 worker", "2 workers", what, per_clip)
         else:
             figures[f"two workers' cost over one's ({kind})"] = ratio("2 workers", "1 worker", what, per_clip)
+    for name in ("loop", "1 worker", "2 workers"):
+        figures[f"start, {name} (cpu) [s]"] = spread([start(turn, name, few, many) for turn in turns])
     return figures | {"runs": [{name: vars(cost) for name, cost in turn.items()} for turn in turns]}
+
+
+def start(turn: dict[str, Cost], name: str, few: int, many: int) -> float:
+    """Processor time [s] that no clips would have taken: imports, and what a first fit has to load."""
+    less, more = turn[f"{name}, {few} clips"].cpu, turn[f"{name}, {many} clips"].cpu
+    return less - few * (more - less) / (many - few)
 
 
 def spread(ratios: list[float]) -> dict[str, Any]:

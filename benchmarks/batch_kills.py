@@ -7,8 +7,7 @@ must have one result then, the same to the byte as in a run that nobody killed, 
 
 Clips are made up and of 0.3 s; with --real they are cut from the recordings in PHYSPOSE_DATA, each eighth one broken
 (see ``SPOILT``), and fitted from the video. --ray: a cluster of two nodes of one core on this machine.
-Prints its figures and adds them to batch.json. Of a report its film, a small video for the eye, is compared apart: once
-in some hundred times the encoder gives other bytes for the same pictures, also without any kill.
+Prints its figures and adds them to batch.json.
 """
 
 from __future__ import annotations
@@ -210,28 +209,14 @@ class Batch:
         return {p.parent.name for p in self.study.glob("clips/*/row.json")}
 
     def contents(self) -> dict[str, bytes]:
-        """Every file of every result, but the wall times; of a report its film apart."""
-        found: dict[str, bytes] = {}
-        for path in (p for part in ("clips", "frames") for p in (self.study / part).rglob("*") if p.is_file()):
-            name, data = str(path.relative_to(self.study)), path.read_bytes()
-            if path.name == "report.html":
-                page, found[f"{name}, film"], rest = film_apart(data)
-                data = page + rest
-            if path.name != "timing.json":
-                found[name] = data
-        return found
+        """Every file of every result, but the wall times."""
+        files = (p for part in ("clips", "frames") for p in (self.study / part).rglob("*") if p.is_file())
+        return {str(p.relative_to(self.study)): p.read_bytes() for p in files if p.name != "timing.json"}
 
     def failures(self) -> dict[str, str]:
         """Reasons of clips without one, without the folder's name."""
         found = {p.stem: json.loads(p.read_text())["reason"] for p in sorted((self.study / "failed").glob("*.json"))}
         return {name: reason.replace(f"{self.manifest.parent}/", "") for name, reason in found.items()}
-
-
-def film_apart(report: bytes) -> tuple[bytes, bytes, bytes]:
-    """A report before, of and after its film: the encoder does not always give the same bytes for the same pictures."""
-    page, mark, rest = report.partition(b'id="video-data">')
-    film, end, rest = rest.partition(b"</script>")
-    return page + mark, film, end + rest
 
 
 def differing(a: dict[str, bytes], b: dict[str, bytes]) -> list[str]:
@@ -263,8 +248,8 @@ def killed_round(batch: Batch, chance: random.Random) -> list[str]:
 
 def drive(manifest: str, study: str, address: str | None = None, *, real: bool) -> None:
     """One run of a batch, with the tests' made-up fit or the true one; ends the process."""
-    from physpose import fit
     from physpose.batch import run_batch
+    from physpose.batch.work import physpose_fit as fit
 
     if not real:
         from batch_stub import fit

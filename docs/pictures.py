@@ -43,7 +43,7 @@ def main() -> None:
     for axis, title in zip(axes, titles, strict=True):
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
-    axes[0].legend(loc="upper right")
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     axes[2].set_xlabel("time [s]; bands: one standard deviation")
     figure.savefig(Path(__file__).parent / "images/physics.png", dpi=110)
 

@@ -23,7 +23,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 BROWSER = ("chromium", "--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--hide-scrollbars",
-           "--enable-unsafe-swiftshader", "--remote-debugging-port=0", "--window-size=1200,1000")  # fmt: skip
+           "--enable-unsafe-swiftshader", "--remote-debugging-port=0")  # fmt: skip
 
 
 @contextmanager
@@ -65,23 +65,36 @@ class Tab:
         answer = self.call("Runtime.evaluate", expression=f"Boolean({script})", returnByValue=True)
         return bool(answer["result"]["value"])
 
+    def jpeg(self) -> bytes:
+        """The page as it is."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="jpeg", quality=75)["data"])
+
+
+@contextmanager
+def tab_of(page: str, size: tuple[int, int]) -> Iterator[Tab]:
+    """A browser of that size [px] that shows the page."""
+    with tempfile.TemporaryDirectory() as profile:
+        browser = [*BROWSER, f"--user-data-dir={profile}", "--window-size={},{}".format(*size), page]
+        with running(browser, r"DevTools listening on ws://([\w.:]+)") as port:
+            tabs = json.loads(urllib.request.urlopen(f"http://{port}/json").read())
+            address = next(t for t in tabs if t["type"] == "page")["webSocketDebuggerUrl"]
+            with connect(address, max_size=None) as socket:
+                yield Tab(socket)
+
 
 def main() -> None:
     """Serve, look, click, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--wait", type=float, default=12.0, help="[s] for the picture to be complete")
+    parser.add_argument("--at", type=float, default=1.5, help="[s] on the clock")
+    parser.add_argument("--wait", type=float, default=6.0, help="[s] for the picture to be complete")
+    parser.add_argument("--placement", help="of several results, e.g. overlaid")
     parser.add_argument("--click", nargs="*", default=["sigma", "momentum"], help="boxes to tick")
     args = parser.parse_args()
     viewer = [sys.executable, "-m", "physpose", "view", "--stay", "--port", "0", *args.result]
-    with tempfile.TemporaryDirectory() as profile, running(viewer, r"(http://\S+)") as page:
-        browser = [*BROWSER, f"--user-data-dir={profile}", page]
-        with running(browser, r"DevTools listening on ws://([\w.:]+)") as port:
-            tabs = json.loads(urllib.request.urlopen(f"http://{port}/json").read())
-            address = next(t for t in tabs if t["type"] == "page")["webSocketDebuggerUrl"]
-            with connect(address, max_size=None) as socket:
-                args.out.write_bytes(_picture(Tab(socket), args))
+    with running(viewer, r"(http://\S+)") as page, tab_of(page, (1200, 1100)) as tab:
+        args.out.write_bytes(_picture(tab, args))
 
 
 def _picture(tab: Tab, args: argparse.Namespace) -> bytes:
@@ -96,14 +109,27 @@ def _picture(tab: Tab, args: argparse.Namespace) -> bytes:
             f"[...document.querySelectorAll('label')].filter(x => x.innerText.trim() === {json.dumps(label)})"
             ".forEach(x => document.getElementById(x.htmlFor).click())"
         )
+    if args.placement:
+        tab.run("[...document.querySelectorAll('input')].find(x => x.value === 'side by side').click()")
+        time.sleep(1)
+        wanted = json.dumps(args.placement)
+        tab.run(f"[...document.querySelectorAll('[role=option]')].find(x => x.innerText.trim() === {wanted}).click()")
     tab.run("[...document.querySelectorAll('.mantine-Notification-closeButton')].forEach(x => x.click())")
-    time.sleep(args.wait / 2)
     tab.run(f"({FIND_PAUSE}).click()")
-    time.sleep(args.wait / 2)
-    return base64.b64decode(tab.call("Page.captureScreenshot", format="jpeg", quality=75)["data"])
+    time.sleep(2)
+    tab.run(f"({TYPE})({FIND_TIME}, '{args.at}')")
+    time.sleep(args.wait)
+    return tab.jpeg()
 
 
 FIND_PAUSE = "[...document.querySelectorAll('button')].find(x => x.innerText.trim() === 'pause')"
+FIND_TIME = "[...document.querySelectorAll('input[type=text]')].find(x => /^[0-9.]+$/.test(x.value))"
+TYPE = """(field, text) => {
+    field.focus();
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, text);
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+    field.blur();
+}"""
 
 if __name__ == "__main__":
     main()

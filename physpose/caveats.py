@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physpose.errors import InputError
-from physpose.estimation.gravity import Fall
-from physpose.estimation.video_problem import CameraPrior
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
 
 if TYPE_CHECKING:
+    from physpose.estimation.gravity import Fall
+    from physpose.estimation.video_problem import CameraPrior
     from physpose.result import FitResult
 
 STANDARD_GRAVITY = 9.81  # [m/s^2], the scale of forces where there is no gravity

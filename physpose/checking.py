@@ -59,7 +59,10 @@ def check(
         skeleton: whose motion: a name or file that ``load_skeleton`` takes, or a ``Skeleton``; needed for coordinates,
             "adult" if not given. With a result, its dynamics are computed anew with this body, e.g. one that
             ``Skeleton.attach`` gave a device's mass.
-        age, sex, height, mass: as ``load_skeleton`` takes them.
+        age: [years].
+        sex: "f", "m" or "x", the mean of both.
+        height: [m].
+        mass: [kg].
         external: what else acts. A coordinate's name -> torque (T,) [N.m; N] of a device there: the person's own is
             what remains. A body's name -> wrench (T, 6): force [N] and moment [N.m] about the body's origin, world
             axes, of a device, a handle, a measured floor.

@@ -61,7 +61,10 @@ def inverse_dynamics(
         lowpass: cutoff [Hz] of the zero-lag filter of the motion, as OpenSim's tool has it; None: not filtered.
         force_lowpass: the same for the forces; None: not filtered, as in OpenSim's tool; "same": as the motion.
         bodies: force -> body, against the automatic choice.
-        age: [years]; sex: "f", "m" or "x"; height: [m]; mass: [kg]; for the named skeletons and body models.
+        age: [years]; this and the next three for the named skeletons and body models.
+        sex: "f", "m" or "x", the mean of both.
+        height: [m].
+        mass: [kg].
         gravity: (3,) [m/s^2], world z up; None: the model file's, else (0, 0, -9.81).
         degrees: of the angles in a .mot or .sto, against its header.
         plates: numbers of the assignment.

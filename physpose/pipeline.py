@@ -24,7 +24,7 @@ from physpose.caveats import (
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
-from physpose.estimation.settings import EstimationSettings
+from physpose.estimation.settings import CHECKS, EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
@@ -37,7 +37,6 @@ from physpose.sources import Observations, observe
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
 from physpose.views import Views, observe_views
 
-CHECKS = (None, "mujoco")
 EARTH = (0.0, 0.0, -9.81)
 
 
@@ -77,8 +76,11 @@ def fit(
             one for each of several cameras at once, with their calibration as ``camera``. Or markers of a laboratory: a
             .trc or .c3d file, or ``Markers``.
         skeleton: "adult", "child", "infant", a YAML path, an OpenSim model (.osim), or a loaded ``Skeleton``.
-        age: [years]; sex: "f" or "m"; height: [m]; mass: [kg]. What is missing is filled from growth and population
-            tables and reported in ``result.assumptions``.
+        age: [years]. What is missing of these four is filled from growth and population tables and reported in
+            ``result.assumptions``.
+        sex: "f", "m" or "x", the mean of both.
+        height: [m].
+        mass: [kg].
         camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
             several cameras: a calibration .toml of Pose2Sim's or Anipose's kind, world z up, or one for each.
         person: index of the person to fit; None: the one seen longest and largest (reported).
@@ -98,8 +100,10 @@ def fit(
             takes those that a gait model left in the file too; or label -> point, see the skeleton's keypoint set
             "markers".
         scale: find the body's size from the markers; None: for named skeletons yes, for a model file or a loaded
-            skeleton no. ``register``: the same for the places of the markers on the body.
-        units: "mm", "cm" or "m" of a marker file, against what it says; ``up``: its axis that points up, "y" or "z".
+            skeleton no.
+        register: the same for the places of the markers on the body.
+        units: "mm", "cm" or "m" of a marker file, against what it says.
+        up: axis of a marker file that points up, "y" or "z", against what is found.
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -108,10 +112,8 @@ def fit(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
-    numbers = settings or EstimationSettings()
-    numbers = replace(numbers, physics=physics) if physics else numbers
-    if check not in CHECKS:
-        raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
+    numbers = _numbers(settings, physics, check)
+    who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     of_video: dict[str, Any] = {
         "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
         "physics": physics,
@@ -120,38 +122,56 @@ def fit(
         "static": static, "forces": forces, "force_lowpass": force_lowpass, "marker_set": marker_set, "scale": scale,
         "register": register, "units": units, "up": up,
     }  # fmt: skip
+    common: dict[str, Any] = {"gravity": gravity, "check": check, "progress": progress}
     if is_marker_source(source):
         from physpose.marker_pipeline import fit_marker_file  # here, since it builds on this module
 
         _refuse(of_video, "a video or keypoints", "markers")
-        return fit_marker_file(
-            source, skeleton, age=age, sex=sex, height=height, mass=mass, gravity=gravity, settings=numbers,
-            check=check, progress=progress, **of_markers,
-        )  # fmt: skip
+        return fit_marker_file(source, skeleton, settings=numbers, **who, **common, **of_markers)
     _refuse(of_markers, "markers (.trc, .c3d)", "a video or keypoints")
+    return _fit_pictures(source, skeleton, who, detector, of_video, numbers, **common)
+
+
+def _fit_pictures(
+    source: Any, skeleton: str | Path | Skeleton, who: dict[str, Any], detector: str, of_video: dict[str, Any],
+    numbers: EstimationSettings, *, gravity: tuple[float, float, float] | str, check: str | None,
+    progress: Progress | None,
+) -> FitResult:  # fmt: skip
+    """``fit`` of a video or keypoints."""
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
     progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
-    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(
-        skeleton, age=age, sex=sex, height=height, mass=mass
-    )  # fmt: skip
-    options = {"person": person, "detector": detector, "keypoint_set": keypoint_set, "fps": fps}
+    body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **who)
+    height_known = isinstance(skeleton, Skeleton) or who["height"] is not None
     with watch("detection"):
-        seen = _look(source, camera, {**options, "image_size": image_size, "progress": progress})
-    height_known = isinstance(skeleton, Skeleton) or height is not None
+        seen = _look(source, detector, of_video, progress)
     told: GravityFound | None = None
     if unknown:
         with watch("gravity"), progress.stage("estimate gravity", 100) as stage:
-            soft = replace(numbers, physics="soft" if numbers.physics == "full" else numbers.physics)
-            first = seen.fit(body, height_known, soft, fraction(stage), float(np.linalg.norm(g)))
-            told = gravity_found(fall_of_poses(first.skeleton, seen.shown.keypoints.time, first.q))
+            told = _gravity_seen(seen, body, height_known, numbers, stage)
             g = told.gravity
     with watch("estimation"), progress.stage("estimate motion", 100) as stage:
         trajectory = seen.fit(body, height_known, numbers, fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        body_found, q, belief = trajectory.skeleton, trajectory.q, trajectory.bearing
-        motion, _ = dynamics_of(body_found, seen.shown.keypoints.time, q, belief, g)
+        motion, _ = dynamics_of(trajectory.skeleton, seen.shown.keypoints.time, trajectory.q, trajectory.bearing, g)
     result = _result(motion, trajectory, seen, body, g, watch.seconds, check)
     return result if told is None else told.noted(result)
+
+
+def _numbers(settings: EstimationSettings | None, physics: str | None, check: str | None) -> EstimationSettings:
+    """The estimator's numbers, with the physics asked for."""
+    if check not in CHECKS:
+        raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
+    numbers = settings or EstimationSettings()
+    return replace(numbers, physics=physics) if physics else numbers
+
+
+def _gravity_seen(
+    seen: _Seen, body: Skeleton, height_known: bool, numbers: EstimationSettings, stage: Stage
+) -> GravityFound:
+    """Gravity as flights show it, from a fit that asks contact forces for nothing."""
+    soft = replace(numbers, physics="soft" if numbers.physics == "full" else numbers.physics)
+    first = seen.fit(body, height_known, soft, fraction(stage), float(np.linalg.norm(EARTH)))
+    return gravity_found(fall_of_poses(first.skeleton, seen.shown.keypoints.time, first.q))
 
 
 class _Seen(Protocol):
@@ -172,7 +192,10 @@ class _Seen(Protocol):
         ...
 
 
-def _look(source: Any, camera: Any, options: dict[str, Any]) -> _Seen:
+def _look(source: Any, detector: str, of_video: dict[str, Any], progress: Progress) -> _Seen:
+    options = {name: of_video[name] for name in ("person", "keypoint_set", "fps", "image_size")}
+    options |= {"detector": detector, "progress": progress}
+    camera = of_video["camera"]
     several = isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path, Keypoints2D))
     if several:
         return _SeenByMany(observe_views(source, camera, **options))

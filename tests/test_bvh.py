@@ -150,3 +150,23 @@ def test_broken_files_are_refused_with_their_line(path, change, message):
 
 def test_a_unit_may_be_given(path):
     assert read_bvh(path, scale=0.0254).skeleton.bodies[1].joint.translation[1] == pytest.approx(50 * 0.0254)
+
+
+def test_blender_shows_joints_where_forward_kinematics_has_them(tmp_path):
+    """Blender's importer turns y up, facing +z, into z up, facing -y: its front view."""
+    bpy = pytest.importorskip("bpy", reason="needs Blender as a package: pip install bpy")
+    R_blender_world = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    atol = 1e-4  # metres: Blender holds poses in float32
+    body, chance, T = load_skeleton("adult"), np.random.default_rng(0), 12
+    chain = KinematicChain(body)
+    step = np.concatenate([chance.normal(0, 0.4, (T, 6)), chance.uniform(-0.5, 0.5, (T, chain.nv - 6))], 1)
+    frames = chain.fk(chain.integrate(torch.as_tensor(np.tile(body.neutral, (T, 1))), torch.as_tensor(step)))
+    path = write_bvh(tmp_path / "a.bvh", body, np.arange(T) / 30, frames.p.numpy(), frames.R.numpy())
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_anim.bvh(filepath=str(path), global_scale=0.01, update_scene_fps=True)
+    armature, scene = bpy.context.object, bpy.context.scene
+    assert scene.render.fps / scene.render.fps_base == pytest.approx(30)
+    for t in range(T):
+        scene.frame_set(t + 1)
+        there = [armature.matrix_world @ armature.pose.bones[name].head for name in body.body_names]
+        np.testing.assert_allclose(np.array(there), frames.p[t].numpy() @ R_blender_world.T, atol=atol)

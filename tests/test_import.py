@@ -42,6 +42,27 @@ def test_import_loads_no_heavy_package():
     assert run.stdout.split() == []
 
 
+def test_who_hands_out_clips_loads_no_heavy_package():
+    """The driver of a batch starts its workers before it has loaded what only they need."""
+    heavy = [m for m in HEAVY if m not in ("numpy", "yaml")]
+    code = f"import sys, physpose.batch; print(*[m for m in {heavy} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
+def test_dynamics_of_a_motion_does_not_load_warp():
+    """It is asked for twice a fit: what the kernel saves is far less than its loading takes."""
+    code = (
+        "import sys, numpy as np, physpose; from physpose.estimation.dynamics import dynamics_of; "
+        "body = physpose.load_skeleton('adult'); n = physpose.KinematicChain(body).nq; "
+        "q = np.zeros((20, n)); q[:, 2], q[:, 6] = 1.0, 1.0; "
+        "dynamics_of(body, np.arange(20) / 30, q, np.zeros((20, len(body.contact_points))), np.array([0, 0, -9.81])); "
+        "print('warp' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False"]
+
+
 @pytest.mark.parametrize("name", [n for n in physpose.__all__ if n != "__version__"])
 def test_every_public_name_loads(name):
     assert getattr(physpose, name) is not None

@@ -11,8 +11,7 @@ from typing import Any
 from physpose.caveats import ESTIMATE
 from physpose.detectors import DETECTORS
 from physpose.errors import InputError, PhysposeError, SubjectError
-from physpose.estimation.settings import PHYSICS
-from physpose.pipeline import CHECKS
+from physpose.estimation.settings import CHECKS, PHYSICS
 from physpose.skeleton.files import SHIPPED, read_skeleton_file
 from physpose.skeleton.keypoint_sets import keypoint_names
 from physpose.skeleton.smpl_file import FAMILIES

@@ -13,9 +13,8 @@ from physpose.batch.manifest import Manifest, ManifestError, Row, read_manifest
 from physpose.batch.progress import Silent, Watcher
 from physpose.batch.study import Outcome, Study, Task, task_of
 from physpose.batch.tables import write_summary
-from physpose.batch.work import Fit, import_pyarrow
+from physpose.batch.work import Fit, import_pyarrow, physpose_fit
 from physpose.errors import InputError, UnknownNameError
-from physpose.pipeline import fit as physpose_fit
 
 TABLES = ("parquet", "csv")
 Engine = Callable[[Study, Fit, Iterator[Task]], Generator[Outcome, None, None]]
@@ -62,7 +61,8 @@ def run_batch(
             nodes share, and the clips too.
         tables: "parquet": also summary.parquet and all frames as one data set (extra "batch"); "csv": summary.csv
         retry_failed: also try clips again that failed for their input.
-        carry, defaults: as ``read_manifest`` takes them.
+        carry: other columns, which go into the summary as they are.
+        defaults: column -> text of empty cells.
         fit: takes a clip's path and a row's arguments, and returns a ``FitResult``; found by name in the workers.
         watcher: is told of every clip.
 

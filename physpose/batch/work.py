@@ -13,16 +13,24 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import physpose
 from physpose.batch.study import FRAMES, RECORD, TIMING, Outcome, Study, Task
 from physpose.download import DownloadError
 from physpose.errors import MissingPackageError, PhysposeError
-from physpose.result import FitResult
 from physpose.summary import summarize
 
+if TYPE_CHECKING:
+    from physpose.result import FitResult
+
 PACKAGES = ("numpy", "torch", "scipy", "pin", "mediapipe", "rtmlib")
-Fit = Callable[..., FitResult]
+Fit = Callable[..., "FitResult"]
+
+
+def physpose_fit(source: str | list[str], **arguments: Any) -> FitResult:
+    """``physpose.fit``, which is loaded by whoever works: who only hands out the clips can start them at once."""
+    return physpose.fit(source, **arguments)
 
 
 def work(task: Task, study: Study, fit: Fit) -> Outcome:

@@ -78,7 +78,8 @@ def _inverse_dynamics(
     chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, gravity: Tensor, wrenches: Mapping[str, Array]
 ) -> Array:
     external = {name: torch.as_tensor(np.asarray(w, float)) for name, w in wrenches.items()}
-    return dynamics.rnea(chain, q, v, a, gravity=gravity, external=external).numpy()
+    # a motion asks twice: the kernel would save milliseconds, and loading Warp takes a third of a second
+    return dynamics.rnea(chain, q, v, a, gravity=gravity, external=external, engine="pinocchio").numpy()
 
 
 def _contacts(

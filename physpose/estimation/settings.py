@@ -9,6 +9,7 @@ from math import radians
 from physpose.errors import UnknownNameError
 
 PHYSICS = ("none", "soft", "full")
+CHECKS = (None, "mujoco")  # of what was found, by simulation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ from physpose.errors import InputError, MissingPackageError
 Image = NDArray[np.uint8]
 STILL_FORMATS = ("image2", "_pipe", "tty")  # FFmpeg "demuxes" pictures, and text as terminal art
 SHORT_BY = 0.1  # fraction of the claimed duration that may be missing before a truncated file is reported
+# x264's macroblock tree gives other bytes for the same pictures now and then, with its AVX-512 code
+PREVIEW = {"preset": "veryfast", "bf": "0", "x264-params": "mbtree=0"}
 GAP = 0.5  # [s] without a frame, in a video whose frames come ten times as often, is reported
 
 
@@ -222,11 +224,12 @@ def _rgb(frame: Any, image_size: tuple[int, int]) -> Image:
 
 
 def encode_preview(
-    video: Video, time: ArrayLike, max_height: int = 480, *, max_fps: float | None = None, crf: int = 24
+    video: Video, time: ArrayLike, max_height: int = 480, *, max_fps: float | None = None, crf: int = 26
 ) -> bytes:
     """An H.264 .mp4 of the frames at ``time``, small enough to be put into a page; any browser plays it.
 
-    Frame times are kept, counted from the first one: frame i is shown at ``time[i] - time[0]``.
+    Frame times are kept, counted from the first one: frame i is shown at ``time[i] - time[0]``. The same pictures give
+    the same bytes, on however many cores.
 
     Args:
         video: the clip.
@@ -264,7 +267,8 @@ def _encode(video: Video, time: list[float], path: Path, size: tuple[int, int], 
     av = _import_av()
     base = Fraction(1, 90_000)  # [s]
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": str(crf), "preset": "veryfast", "bf": "0"})
+        stream = container.add_stream("libx264", rate=30, options={"crf": str(crf), **PREVIEW})
+        stream.codec_context.thread_count = 1  # how many there are changes the bytes
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = base
         n = 0

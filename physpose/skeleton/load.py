@@ -30,18 +30,25 @@ def load_skeleton(
 ) -> Skeleton:
     """The skeleton of a subject, standing in ``Skeleton.neutral``.
 
-    ``name``: "adult", "child", "infant", a path to a .yaml file of the same form, or an MJCF file (.xml), whose body is
-    taken as it is. ``age`` [years], ``sex`` "f", "m"
-    or "x" (mean of both), ``height`` [m], ``mass`` [kg]: what is given is used; what is missing is filled from growth
-    tables and surveys and listed, with its source, in ``Skeleton.assumptions``; what is unusual is told in
-    ``Skeleton.warnings``. Raises ``SubjectError`` for what no person has or what contradicts itself,
-    ``UnknownNameError`` for an unknown name, ``InputError`` for a file that cannot be used.
+    What is given of the person is used; what is missing is filled from growth tables and surveys and listed, with its
+    source, in ``Skeleton.assumptions``; what is unusual is told in ``Skeleton.warnings``.
 
-    Body models of the SMPL family (extra "smpl"): ``name`` "smpl", "smplh" or "smplx" with ``model``, your own licensed
-    file (.npz, .pkl), or that file as ``name``. ``betas``: its shape parameters; ``height`` [m] instead: the most
-    probable body of that height. ``kid_template``: the infant's template (.npy), whose share is then the last of
-    ``betas``. ``mass`` [kg] scales the segments' densities. ``allow_pickle``: may pickled parts of the file be read?
-    Only arrays are. See ``physpose.skeleton.smpl``.
+    Args:
+        name: "adult", "child", "infant"; a .yaml file of the same form; an MJCF (.xml) or OpenSim (.osim) file, whose
+            body is taken as it is; "smpl", "smplh" or "smplx", or the file of such a body model (extra "smpl").
+        age: [years].
+        sex: "f", "m" or "x", the mean of both.
+        height: [m]; of a body model without ``betas``: the most probable body of that height.
+        mass: [kg]; of a body model it scales the segments' densities.
+        model: your own licensed file (.npz, .pkl) of the body model that is named. See ``physpose.skeleton.smpl``.
+        betas: a body model's shape parameters.
+        kid_template: the infant's template (.npy), whose share is then the last of ``betas``.
+        allow_pickle: may pickled parts of a body model's file be read? Only arrays are.
+
+    Raises:
+        SubjectError: what no person has, or what contradicts itself.
+        UnknownNameError: an unknown name.
+        InputError: a file that cannot be used.
     """
     if str(name) in FAMILIES or is_smpl_file(name):
         path = _model_path(str(name), model)

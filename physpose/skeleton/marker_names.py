@@ -6,17 +6,14 @@ import re
 from functools import cache
 from typing import Any
 
-import yaml
-
-from physpose.skeleton.files import skeleton_folder
+from physpose.skeleton.files import read_shipped
 
 REFERENCE_HEIGHT = 1.70  # [m] of the body that the table's millimetres are for
 
 
-@cache
 def marker_table() -> dict[str, Any]:
     """Contents of the table; shared between callers, so not to be changed."""
-    return dict(yaml.safe_load((skeleton_folder() / "markers.yaml").read_text(encoding="utf-8")))
+    return read_shipped("markers")
 
 
 def marker_points(bodies: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Panel:
         clock, gui = self.clock, self.gui
         self.play = gui.add_button("pause")
         end = max(clock.end, clock.start + 1e-3)  # a slider has two ends
-        self.slider = gui.add_slider("time [s]", clock.start, end, 0.001, clock.start)
+        self.slider = gui.add_slider("time [s]", round(clock.start, 3), round(end, 3), 0.001, round(clock.start, 3))
         speed = gui.add_dropdown("speed", SPEEDS, initial_value="1")
         self.play.on_click(lambda _: clock.toggle())
         speed.on_update(lambda _: clock.set_speed(float(speed.value)))
@@ -125,7 +125,7 @@ def _range(curves: Sequence[Array]) -> tuple[float, float]:
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    room = 0.05 * (high - low) or 1.0
+    room = 0.08 * (high - low) or 1.0
     return low - room, high + room
 
 

@@ -29,6 +29,8 @@ from physpose.viz.solids import triangles
 PICTURES = 60.0  # a second at most
 SLOW_PICTURES = 10.0  # a second, of plots and numbers
 APART = 1.2  # [m] between two results side by side
+FROM = np.array([1.45, -2.5, 0.5])  # in reaches: the first look is from the front right, a little above
+ASIDE = 0.42 * np.array([2.5, 1.45, 0.0]) / np.hypot(2.5, 1.45)  # in reaches, to the right as seen from there
 GRACE = 5.0  # [s] without a browser until the viewer ends: long enough to load the page again
 SIDES = {"": (207, 214, 223), "r": (126, 166, 238), "l": (240, 163, 115)}
 OTHERS = ((120, 190, 150), (200, 130, 190), (220, 190, 90), (140, 150, 220))  # the second result, the third, ...
@@ -126,9 +128,9 @@ class Stage:
                 "/floor", infinite_grid=True, cell_size=0.5, section_size=1.0, fade_distance=30.0, shadow_opacity=0.25
             )
         server.initial_camera.fov = np.deg2rad(40)
-        # from the front right, a little above
-        server.initial_camera.position = tuple(centre + reach * np.array([1.7, -2.9, 0.6]))
-        server.initial_camera.look_at = tuple(centre)
+        # what moves is left of the picture's middle: the panel covers the right
+        server.initial_camera.position = tuple(centre + reach * (FROM + ASIDE))
+        server.initial_camera.look_at = tuple(centre + reach * ASIDE)
 
     def draw(self, now: float) -> None:
         """Show the clock's time, if anything has changed since the last picture."""
@@ -157,8 +159,9 @@ class Stage:
 
 
 def _bounds(actors: Sequence[Actor]) -> tuple[Array, float]:
-    """Centre of all that moves (3,) and how far it reaches from there [m]."""
-    points = np.concatenate([a.motion.positions[a.seen].reshape(-1, 3) for a in actors])
+    """Centre of all that moves (3,), side by side, and how far it reaches from there [m]."""
+    step = APART * actors[0].sideways()
+    points = np.concatenate([(a.motion.positions[a.seen] + k * step).reshape(-1, 3) for k, a in enumerate(actors)])
     if not len(points):
         return np.array([0.0, 0.0, 1.0]), 1.5
     low, high = points.min(0), points.max(0)

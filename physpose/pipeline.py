@@ -278,6 +278,7 @@ def _result(
 ) -> FitResult:  # fmt: skip
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
     lines, doubts = seen.notes(trajectory)
+    pace = Assumption(what="jerk", value=f"{trajectory.pace:.2f} of that of people who walk", source="estimated")
     warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *residual_warning)
     if gravity.any():
         warnings += seat_caveat(motion, trajectory.skeleton)
@@ -289,7 +290,7 @@ def _result(
         source=str(seen.shown.video or seen.shown.name),
         camera=trajectory.camera,
         keypoints=seen.shown.keypoints,
-        assumptions=(*body.assumptions, *lines, residual),
+        assumptions=(*body.assumptions, *lines, pace, residual),
         warnings=warnings,
         gravity=gravity,
         sigma=trajectory.sigma,

@@ -51,3 +51,14 @@ def test_an_unknown_nothing_is_said_about_has_no_covariance():
     system = BorderedSystem(5, N, SHARED, 3)
     with pytest.raises(torch.linalg.LinAlgError):
         band_covariance(system, torch.zeros(SHARED, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("T", "width"), [(4, 3), (7, 3), (10, 2)])
+def test_blocks_between_frames_are_those_of_the_dense_inverse(T, width):
+    system, free = system_of(T, width), torch.ones(SHARED, dtype=torch.bool)
+    full, found = inverse(system, free), band_covariance(system, free)
+    for ahead in range(width + 1):
+        blocks = found.between(ahead)
+        for t in range(T - ahead):
+            rows, columns = slice((t + ahead) * N, (t + ahead + 1) * N), slice(t * N, (t + 1) * N)
+            np.testing.assert_allclose(blocks[t].numpy(), full[rows, columns], rtol=1e-7, atol=1e-9)

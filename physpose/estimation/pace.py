@@ -19,7 +19,7 @@ from physpose.estimation.covariance import band_covariance
 from physpose.estimation.state import Kinematics
 from physpose.estimation.terms import S, Smoothness, Term
 
-# Of walks seen by a phone: simulated 0.34, the demo of Sports2D (Pagnon and Kim 2024) 0.60
+# Median of walks of motion capture (the recordings that the walker's jerk is from), filmed with a detector's errors
 WALKING = 0.27
 
 
@@ -31,21 +31,22 @@ def pace_factor(
     ``free`` (n_shared) bool: the shared unknowns that were found with the motion.
     """
     jerk = next((t for t in terms if isinstance(t, Smoothness) and t.order == 3), None)
-    n = chain.nv
+    T, n = len(state.q), chain.nv
     if jerk is None or len(state.q) <= jerk.order:
         return 1.0
     kin = Kinematics(chain, state, points)
-    own = BorderedSystem(len(state.q), n, state.n_shared, width)
+    own, whole = (BorderedSystem(T, n, state.n_shared, width) for _ in range(2))
     jerk.add_to(own, state, kin)
-    whole = BorderedSystem(len(state.q), n, state.n_shared, width)
     for term in terms:
         term.add_to(whole, state, kin)
-    covariance = band_covariance(whole, free)
-    undetermined = sum(
-        (1 if d == 0 else 2) * float((own.H[d, : len(state.q) - d] * covariance.between(d)[: len(state.q) - d]).sum())
-        for d in range(width + 1)
-    )
-    count = n * (len(state.q) - jerk.order)
+    determined = n * (T - jerk.order) - _left_open(own, whole, free)
     left = 2 * float(jerk.cost(state, kin))
-    few = WALKING**2 * n  # as if one more frame of a walker had been seen: a clip of few frames tells little
-    return ((left + few) / (max(count - undetermined, 0.0) + few / WALKING**2)) ** 0.5 / WALKING
+    # as if one more frame of a walker had been seen: a clip of few frames tells little
+    return ((left / WALKING**2 + n) / (max(determined, 0.0) + n)) ** 0.5
+
+
+def _left_open(own: BorderedSystem, whole: BorderedSystem, free: Tensor) -> float:
+    """How many residuals of a term are no surer for the observations: trace(J'J C)."""
+    covariance = band_covariance(whole, free)
+    parts = [(own.H[d, : own.T - d] * covariance.between(d)[: own.T - d]).sum() for d in range(len(own.H))]
+    return float(parts[0] + 2 * sum(parts[1:]))

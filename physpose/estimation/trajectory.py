@@ -29,7 +29,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Camera, Keypoints2D, Sigma
 
 CONTACT_HEIGHTS = (0.20, 0.10)  # [m] of the first coarse passes: the floor is not known well yet
-COARSE_ITERATIONS, FINE_ITERATIONS = 25, 10
+COARSE_ITERATIONS, FINE_ITERATIONS = 25, 40  # at most
 FINE_PASSES = 2
 USUAL_STATURE = 1.7  # [m] of a skeleton that stands for nobody in particular
 
@@ -43,6 +43,7 @@ class Trajectory:
     camera: Camera
     bearing: Array  # (T, C) belief 0..1 that a support point bears a force
     sigma: Sigma | None  # NaN where nobody was seen; None: too short, or coordinates are coupled
+    pace: float  # jerk that was expected, against that of people who walk
     converged: bool
     iterations: int
     cost: float
@@ -94,7 +95,7 @@ def _fit(problem: VideoProblem, kp: Keypoints2D, report: Callable[[float], None]
     if len(windows) == 1:
         solution, bearing, sigma = _fine(coarse, kp, shared=True)
         report(1.0)
-        return _trajectory(problem, [solution], (solution.state.q, bearing, sigma))
+        return _trajectory(coarse.problem, [solution], (solution.state.q, bearing, sigma))
     return _windowed(coarse.problem, kp, coarse.solution.state, windows, report)
 
 
@@ -239,6 +240,7 @@ def _trajectory(
         camera=problem.camera_of(state),
         bearing=bearing.numpy(),
         sigma=sigma,
+        pace=problem.pace,
         converged=all(s.converged for s in solutions),
         iterations=sum(s.iterations for s in solutions),
         cost=sum(s.cost for s in solutions),

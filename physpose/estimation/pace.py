@@ -20,7 +20,8 @@ from physpose.estimation.state import Kinematics
 from physpose.estimation.terms import S, Smoothness, Term
 
 # Median of walks of motion capture (the recordings that the walker's jerk is from), filmed with a detector's errors
-WALKING = 0.27
+# (benchmarks/walking_pace.py)
+WALKING = 0.24
 
 
 def pace_factor(

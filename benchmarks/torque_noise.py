@@ -5,7 +5,8 @@
 Simulated motions seen by one phone, or by three whose places are known, 60 pictures a second, two kinds of error of the
 2D keypoints: "white", 2 px, independent from picture to picture, which the settings are told; and "lasting", with the
 spread that each keypoint has in the skeleton file and a memory of 0.2 s, as detectors err, with the default settings.
-No 3D of a detector. Focal length, height, mass given.
+No 3D of a detector. Focal length, height, mass given; the two people's proportions are drawn from what is known of
+people's, and the fit is not told.
 
 Against it "fit, filter, differentiate": the same camera model and body, every picture fitted by itself (no smoothness,
 no physics; usual postures and joint limits as in the fit), coordinates filtered at 6 Hz (Butterworth, zero lag, 4th
@@ -34,6 +35,7 @@ from physpose import FitResult, KinematicChain, load_skeleton
 from physpose.estimation.contact import contact_belief
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
+from physpose.estimation.problem import stature_gradient
 from physpose.estimation.settings import EstimationSettings
 from physpose.progress import SILENT
 from physpose.skeleton.model import Skeleton
@@ -49,6 +51,7 @@ FPS, PIXELS = 60.0, 2.0
 MEMORY = 0.2  # [s]
 CUTOFF = 6.0  # [Hz]
 EDGE = 0.2  # [s]
+PEOPLE = 2
 COORDINATES = tuple(f"{n}_{s}" for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl")
 MOTIONS: dict[str, Callable[[Skeleton], Simulation]] = {
     "walk": lambda body: walk.simulate(body, 3.0),
@@ -176,16 +179,36 @@ def show(name: str, kind: str, several: bool, r: dict) -> None:
     print(f"{name:10s}{kind:9s}{3 if several else 1:<9d}{figures}  {cover}", flush=True)
 
 
+def people(n: int) -> list[Skeleton]:
+    """Adults of one height, of proportions drawn from the skeleton's own spreads."""
+    body, rng = load_skeleton("adult", **ADULT), np.random.default_rng(0)
+    gradient = stature_gradient(KinematicChain(body)).numpy()
+    found = []
+    for _ in range(n):
+        scale = rng.standard_normal(len(gradient)) * [g.sigma for g in body.scale_groups]
+        scale -= gradient * (gradient @ scale) / (gradient @ gradient)  # as tall as before
+        found.append(body.scaled(np.exp(scale)))
+    return found
+
+
+def mean(rows: list[dict]) -> dict:
+    """Of errors the root of the mean square, of coverage the mean."""
+    names = ("truth", "physpose", "peer")
+    found: dict = {n: float(np.sqrt(np.mean([r[n] ** 2 for r in rows]))) for n in names}
+    parts = rows[0]["coverage"]
+    return found | {"coverage": {k: float(np.mean([r["coverage"][k] for r in rows])) for k in parts}}
+
+
 def main() -> int:
-    body = load_skeleton("adult", **ADULT)
+    bodies = people(PEOPLE)
     report: dict = {"machine": platform.machine(), "python": platform.python_version(), "rows": {}}
     header = f"{'motion':10s}{'noise':9s}{'cameras':9s}{'truth':>7s}{'physpose':>10s}{'peer':>8s}{'ratio':>7s}"
     print(f"{header}  coverage of 90 %")
     for name, simulate in MOTIONS.items():
-        sim = simulate(body)
+        sims = [simulate(body) for body in bodies]
         for kind in ("white", "lasting"):
             for several in (False, True):
-                r = row(sim, kind, several)
+                r = mean([row(sim, kind, several) for sim in sims])
                 report["rows"][f"{name}, {kind}, {3 if several else 1}"] = r
                 show(name, kind, several, r)
     out = Path(__file__).parent / "results" / "torque_noise.json"

@@ -13,6 +13,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
 
 if TYPE_CHECKING:
+    from physpose.detectors.camera_motion import CameraMotion
     from physpose.estimation.gravity import Fall
     from physpose.estimation.video_problem import CameraPrior
     from physpose.result import FitResult
@@ -25,6 +26,7 @@ FOCAL_LIMIT = 3.0  # standard deviations of the prior
 SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
 SEAT_TIME = 1.0  # [s]
 MOST_TILT = 5.0  # [deg] between the fall and the world's -z
+MOVED_PAIRS, MOVED_SHARE = 2, 0.05  # pairs of pictures, and share of them: one may be a flash
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
 
 
@@ -117,6 +119,33 @@ def focal_caveat(camera: Camera, prior: CameraPrior) -> tuple[str, ...]:
         f"the focal length found, {camera.focal:.0f} px, is far from the expected {prior.focal:.0f} px (a cropped or "
         "zoomed picture? a moving camera?): give camera= if it is known",
     )
+
+
+def camera_at_rest(background: CameraMotion) -> tuple[Assumption, tuple[str, ...]]:
+    """What the background tells of the camera, as a line of the table, and a warning if it moves.
+
+    Shaking, panning, zooming or cutting: what moves the picture is taken for motion of the person.
+    """
+    d, moved = background.distance, background.moved
+    if not len(d):
+        why = "not told: too little is to be seen beside the person, or too short a clip"
+        return Assumption(what="camera", value="at rest", source=why), ()
+    how = f"the picture beside the person moves by {_pixels(np.median(d))} (median), {_pixels(d.max())} at most"
+    source = f"corners followed between {len(d)} pairs of pictures"
+    if moved.sum() < MOVED_PAIRS or moved.mean() < MOVED_SHARE:
+        return Assumption(what="camera", value=f"at rest: {how}", source=source), ()
+    steps = np.ptp(background.time, axis=1)
+    near = steps <= 1.5 * steps.min()  # neighbouring pictures
+    typical = _pixels(np.median(d[near]))
+    return Assumption(what="camera", value=f"MOVES: {how}", source=source), (
+        f"THE CAMERA MOVES, or the video is cut (what is seen beside the person moves by {typical} in "
+        f"{np.median(steps[near]):.1f} s), but it is taken to stand still: do not trust the path through the world, "
+        "contacts, forces or torques; nor do their standard deviations know of it. Film from a tripod",
+    )
+
+
+def _pixels(x: float) -> str:
+    return f"{x:.1f} px" if math.isfinite(x) else "more than can be followed"
 
 
 def length_caveat(time: Array) -> tuple[str, ...]:

@@ -225,7 +225,7 @@ class _SeenByOne:
             Assumption(what="focal length", value=f"{camera.focal:.0f} px", source="estimated"),
             Assumption(what="camera height", value=f"{camera.position[2]:.2f} m", source="estimated"),
         )
-        return lines, (*self.shown.warnings, *focal_caveat(camera, self.prior))
+        return (*lines, *self.shown.assumptions), (*self.shown.warnings, *focal_caveat(camera, self.prior))
 
 
 @dataclass(frozen=True)

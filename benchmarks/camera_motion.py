@@ -91,7 +91,8 @@ def of_clip(name: str, path: Path) -> list[dict]:
         _, doubts = camera_at_rest(found)
         d = found.distance
         rows.append({
-            "clip": name, "camera": motion, "pairs": len(d), "median_px": float(np.median(d)), "most_px": float(d.max()),
+            "clip": name, "camera": motion, "pairs": len(d), "median_px": float(np.median(d)), 
+            "most_px": float(d.max()),
             "limit_px": STILL * max(found.image_size), "moved_pairs": int(found.moved.sum()), "caveat": bool(doubts),
             "cost_percent_of_detection": 100 * seconds / detection,
         })  # fmt: skip
@@ -151,8 +152,9 @@ def fits(path: Path) -> dict[str, dict]:
                 still = still or result
                 row = out[f"{name}, {physics}"] = against(result, still)
                 print(
-                    f"{name:10s} physics {physics:5s}: joints {row['joints_mm']:5.0f} mm, force {row['force_percent']:6.1f} "
-                    f"% of body weight, residual {row['residual_percent']:5.1f} %, caveat {row['caveat']}"
+                    f"{name:10s} physics {physics:5s}: joints {row['joints_mm']:5.0f} mm, force "
+                    f"{row['force_percent']:6.1f} % of body weight, residual {row['residual_percent']:5.1f} %, "
+                    f"caveat {row['caveat']}"
                 )
     return out
 

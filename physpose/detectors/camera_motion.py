@@ -22,7 +22,7 @@ LONG_SIDE = 480  # [px] of the pictures kept
 SPACING = 0.4  # [s] between pictures kept, doubled whenever the album is full
 MOST = 256  # pictures kept
 LAGS = (1, 3)  # pictures apart: shaking and panning; creeping
-CORNERS = 24  # in each cell of the grid below, so that one busy tree does not outvote the rest
+CORNERS = 12  # in each cell of the grid below, so that one busy tree does not outvote the rest
 GRID = 4  # cells along each side
 CLEAR = 1e-3  # least eigenvalue of a corner: noise of 3 grey levels on a blank wall stays below 4e-4
 FEWEST = 20  # corners that can tell
@@ -69,6 +69,12 @@ class CameraMotion:
     def moved(self) -> NDArray[np.bool_]:
         """(n,) where the background moved by more than a camera at rest can make it seem."""
         return self.distance > STILL * max(self.image_size)
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing moved, or one picture alone differs from the others: a flash, or somebody before the lens."""
+        pairs = self.time[self.moved]
+        return len(pairs) == 0 or any(bool((pairs == t).any(axis=1).all()) for t in pairs[0])
 
 
 def camera_motion(album: Album, people: Keypoints2D) -> CameraMotion:

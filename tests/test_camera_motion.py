@@ -148,6 +148,7 @@ def test_only_the_persons_time_counts():
         image_size=SIZE,
     )  # fmt: skip
     assert camera_at_rest(found)[1] == ()  # one picture is in both pairs
+    assert camera_at_rest(found.between(1.0, 3.0))[1] != ()  # none is at rest
     found = replace(found, time=np.array([(0.0, 0.4), (0.4, 0.8), (2.0, 2.4), (2.8, 3.2)]))
     assert camera_at_rest(found)[1] != ()
     assert camera_at_rest(found.between(0.0, 2.0))[1] == ()

@@ -74,7 +74,9 @@ class CameraMotion:
     def at_rest(self) -> bool:
         """Nothing moved, or one picture alone differs from the others: a flash, or somebody before the lens."""
         pairs = self.time[self.moved]
-        return len(pairs) == 0 or any(bool((pairs == t).any(axis=1).all()) for t in pairs[0])
+        if len(pairs) in (0, len(self.time)):
+            return len(pairs) == 0
+        return any(bool((pairs == t).any(axis=1).all()) for t in pairs[0])
 
 
 def camera_motion(album: Album, people: Keypoints2D) -> CameraMotion:

@@ -19,6 +19,7 @@ from physpose.caveats import (
     gravity_found,
     length_caveat,
     seat_caveat,
+    tilt_caveat,
     unexplained,
 )
 from physpose.errors import InputError, UnknownNameError
@@ -225,7 +226,9 @@ class _SeenByOne:
             Assumption(what="focal length", value=f"{camera.focal:.0f} px", source="estimated"),
             Assumption(what="camera height", value=f"{camera.position[2]:.2f} m", source="estimated"),
         )
-        return (*lines, *self.shown.assumptions), (*self.shown.warnings, *focal_caveat(camera, self.prior))
+        return (*lines, *self.shown.assumptions), (
+            *self.shown.warnings, *focal_caveat(camera, self.prior), *tilt_caveat(camera),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

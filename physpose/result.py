@@ -187,6 +187,17 @@ class FitResult(Motion):
         found = assess(recording)
         return with_mujoco(found, recording) if self.check == "mujoco" else found
 
+    @property
+    def unexplained(self) -> Array:
+        """The outside wrench (T, 6) that the motion needs and no contact explains, world axes: force [N], moment [N.m].
+
+        About the centre of mass. It is ``tau[:, :6]`` in other axes: zero if motion, masses and contacts were exact; of
+        somebody who is carried, holds on to something or sits on a swing, the unknown force of these.
+        """
+        R, p = self.rotations[:, 0], self.positions[:, 0]
+        force, moment = ((R @ self.tau[:, i : i + 3, None])[..., 0] for i in (0, 3))
+        return np.concatenate([force, moment + np.cross(p - self.com, force)], 1)
+
     @cached_property
     def inertia(self) -> Array:
         """Inertia (T, 3, 3) [kg.m^2] of the whole body about its centre of mass, world axes; as if it were rigid."""

@@ -27,7 +27,7 @@ GRID = 4  # cells along each side
 CLEAR = 1e-3  # least eigenvalue of a corner: noise of 3 grey levels on a blank wall stays below 4e-4
 FEWEST = 20  # corners that can tell
 MARGIN = 0.15  # of a person's size around the keypoints: hair, hands, clothes, shadows
-STILL = 1e-3  # of the picture's longer side; eight clips from tripods stay below 0.5e-3, leaves in the wind included
+STILL = 1e-3  # of the picture's longer side; eight clips from tripods stay below 0.6e-3, leaves in the wind included
 BACK = 0.5  # [px of the small picture] a corner followed there and back may miss by
 
 

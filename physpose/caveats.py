@@ -13,6 +13,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
 
 if TYPE_CHECKING:
+    from physpose.detectors.camera_motion import CameraMotion
     from physpose.estimation.gravity import Fall
     from physpose.estimation.video_problem import CameraPrior
     from physpose.result import FitResult
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 STANDARD_GRAVITY = 9.81  # [m/s^2], the scale of forces where there is no gravity
 FORCE_LIMIT = 0.5  # body weights: half of the body hangs on something that is not modelled
 MOMENT_LIMIT = 0.1  # body weights times stature: a good part of a hip's largest torque in walking
-SHARE_LIMIT = 0.1  # of the frames
+SHARE_LIMIT, MOSTLY = 0.1, 0.5  # of the frames
+TILT_LIMIT = 40.0  # [deg] from level; chosen with four cameras in view that stood crooked by 26 to 33 deg
 FOCAL_LIMIT = 3.0  # standard deviations of the prior
 SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
 SEAT_TIME = 1.0  # [s]
@@ -95,9 +97,12 @@ def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Ass
     share = float(np.mean((force > FORCE_LIMIT) | (moment > MOMENT_LIMIT)))
     if share <= SHARE_LIMIT:
         return line, ()
+    outside = f"{np.median(force):.1f} body weights (median, result.unexplained)"
+    doubt = "torques there" if share <= MOSTLY else "torques, nor which way is down: no standing foot tells it"
     return line, (
-        f"in {100 * share:.0f} % of the frames the feet on the floor cannot explain the motion (a seat, a hold or a "
-        "moving camera? a contact missed?): do not trust torques there",
+        f"in {100 * share:.0f} % of the frames the contacts found cannot explain the motion: an outside force that is "
+        f"not known acts, of {outside} (a seat, a hold, a swing, somebody who carries? a contact missed? a moving "
+        f"camera?): do not trust {doubt}",
     )
 
 
@@ -117,6 +122,47 @@ def focal_caveat(camera: Camera, prior: CameraPrior) -> tuple[str, ...]:
         f"the focal length found, {camera.focal:.0f} px, is far from the expected {prior.focal:.0f} px (a cropped or "
         "zoomed picture? a moving camera?): give camera= if it is known",
     )
+
+
+def tilt_caveat(camera: Camera) -> tuple[str, ...]:
+    """A warning if the camera is found to stand so crooked that the body's vertical may be wrong instead.
+
+    From one video the direction of gravity follows from how people stand and move on their feet. Of somebody who lies,
+    is carried or swings it is a guess.
+    """
+    down = camera.R_camera_world @ np.array([0.0, 0.0, -1.0])  # y in a level camera
+    tilt = math.degrees(math.acos(float(np.clip(down[1], -1, 1))))
+    if tilt <= TILT_LIMIT:
+        return ()
+    return (
+        f"the camera is found tilted by {tilt:.0f} deg: if it was not, the direction of gravity is wrong (nobody who "
+        "stands or walks on a floor?), and with it contacts, forces and torques",
+    )
+
+
+def camera_at_rest(background: CameraMotion) -> tuple[Assumption, tuple[str, ...]]:
+    """What the background tells of the camera, as a line of the table, and a warning if it moves.
+
+    Shaking, panning, zooming or cutting: what moves the picture is taken for motion of the person.
+    """
+    d = background.distance
+    if not len(d):
+        why = "not told: too little is to be seen beside the person, or too short a clip"
+        return Assumption(what="camera", value="at rest", source=why), ()
+    how = f"the picture beside the person moves by {_pixels(np.median(d))} (median), {_pixels(d.max())} at most"
+    source = f"corners followed between {len(d)} pairs of pictures"
+    if background.at_rest:
+        return Assumption(what="camera", value=f"at rest: {how}", source=source), ()
+    share = 100 * background.moved.mean()
+    return Assumption(what="camera", value=f"MOVES: {how}", source=source), (
+        f"THE CAMERA MOVES, or the video is cut ({how}; in {share:.0f} % of the pairs of pictures by more than a "
+        "camera at rest explains), but it is taken to stand still: do not trust the path through the world, contacts, "
+        "forces or torques; nor do their standard deviations know of it. Film from a tripod",
+    )
+
+
+def _pixels(x: float) -> str:
+    return f"{x:.1f} px" if math.isfinite(x) else "more than can be followed"
 
 
 def length_caveat(time: Array) -> tuple[str, ...]:

@@ -124,7 +124,8 @@ def write_arrays(result: FitResult, path: Path) -> None:
 
 def result_arrays(result: FitResult) -> dict[str, Any]:
     """Name -> array of everything in a result, as ``result.npz`` holds it."""
-    same = ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power", "gravity")
+    same = ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power", "gravity",
+            "inertia", "momentum_by_body")  # fmt: skip
     arrays: dict[str, Any] = {name: getattr(result, name) for name in same}
     arrays |= {"kinetic_energy": result.energy.kinetic, "potential_energy": result.energy.potential}
     arrays |= {"contact_active": result.contacts.active, "contact_force": result.contacts.force}

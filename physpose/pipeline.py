@@ -19,6 +19,7 @@ from physpose.caveats import (
     gravity_found,
     length_caveat,
     seat_caveat,
+    tilt_caveat,
     unexplained,
 )
 from physpose.errors import InputError, UnknownNameError
@@ -187,7 +188,7 @@ class _Seen(Protocol):
         gravity: float,
     ) -> Trajectory: ...  # fmt: skip
 
-    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+    def notes(self, trajectory: Trajectory, gravity: Array) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
         """Assumptions and warnings."""
         ...
 
@@ -217,7 +218,7 @@ class _SeenByOne:
     ) -> Trajectory:  # fmt: skip
         return fit_trajectory(body, self.shown.keypoints, self.prior, height_known, settings, report, gravity)
 
-    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+    def notes(self, trajectory: Trajectory, gravity: Array) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
         camera = trajectory.camera
         lines = (
             Assumption(what="person", value=self.shown.choice, source=self.shown.chosen_by),
@@ -225,7 +226,10 @@ class _SeenByOne:
             Assumption(what="focal length", value=f"{camera.focal:.0f} px", source="estimated"),
             Assumption(what="camera height", value=f"{camera.position[2]:.2f} m", source="estimated"),
         )
-        return lines, (*self.shown.warnings, *focal_caveat(camera, self.prior))
+        doubts = (*self.shown.warnings, *focal_caveat(camera, self.prior))
+        if gravity.any():
+            doubts += tilt_caveat(camera)
+        return (*lines, *self.shown.assumptions), doubts
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ class _SeenByMany:
         kp, cameras = self.views.keypoints, self.views.cameras
         return fit_rig_trajectory(body, kp, cameras, height_known, settings, report, gravity)
 
-    def notes(self, trajectory: Trajectory) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+    def notes(self, trajectory: Trajectory, gravity: Array) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
         floor = self.views.cameras[0].position[2] - trajectory.camera.position[2]
         line = Assumption(what="floor", value=f"{floor:+.3f} m in the calibration's world", source="estimated")
         return (*self.views.assumptions, line), self.views.warnings
@@ -277,7 +281,7 @@ def _result(
     check: str | None,
 ) -> FitResult:  # fmt: skip
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
-    lines, doubts = seen.notes(trajectory)
+    lines, doubts = seen.notes(trajectory, gravity)
     pace = Assumption(what="jerk", value=f"{trajectory.pace:.2f} of that of people who walk", source="estimated")
     warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *residual_warning)
     if gravity.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -186,6 +187,35 @@ class FitResult(Motion):
         found = assess(recording)
         return with_mujoco(found, recording) if self.check == "mujoco" else found
 
+    @property
+    def unexplained(self) -> Array:
+        """The outside wrench (T, 6) that the motion needs and no contact explains, world axes: force [N], moment [N.m].
+
+        About the centre of mass. It is ``tau[:, :6]`` in other axes: zero if motion, masses and contacts were exact; of
+        somebody who is carried, holds on to something or sits on a swing, the unknown force of these.
+        """
+        R, p = self.rotations[:, 0], self.positions[:, 0]
+        force, moment = ((R @ self.tau[:, i : i + 3, None])[..., 0] for i in (0, 3))
+        return np.concatenate([force, moment + np.cross(p - self.com, force)], 1)
+
+    @cached_property
+    def inertia(self) -> Array:
+        """Inertia (T, 3, 3) [kg.m^2] of the whole body about its centre of mass, world axes; as if it were rigid."""
+        from physpose.inertial import inertia
+
+        return inertia(self)
+
+    @cached_property
+    def momentum_by_body(self) -> Array:
+        """Each body's share (T, n_bodies, 6) of ``momentum``: linear [kg.m/s], angular [kg.m^2/s], world axes.
+
+        Angular about the whole body's centre of mass and with velocities relative to it, so that shares do not depend
+        on how fast the person travels; they sum to ``momentum``. Bodies as ``skeleton.body_names``.
+        """
+        from physpose.inertial import momentum_by_body
+
+        return momentum_by_body(self)
+
     def summary(self) -> dict[str, Any]:
         """The result in short, as plain JSON types; SI units, radians."""
         from physpose.summary import summarize
@@ -227,6 +257,11 @@ def _frame_columns(r: FitResult) -> Iterator[tuple[str, np.ndarray]]:
     yield from _xyz("centre of mass", "m", r.com)
     yield from _xyz("linear momentum", "kg.m/s", r.momentum[:, :3])
     yield from _xyz("angular momentum", "kg.m^2/s", r.momentum[:, 3:])
+    for i, name in enumerate(r.skeleton.body_names):
+        yield from _xyz(f"{name} linear momentum", "kg.m/s", r.momentum_by_body[:, i, :3])
+        yield from _xyz(f"{name} angular momentum", "kg.m^2/s", r.momentum_by_body[:, i, 3:])
+    for i, j in combinations_with_replacement(range(3), 2):
+        yield f"inertia {'xyz'[i]}{'xyz'[j]} [kg.m^2]", r.inertia[:, i, j]
     yield "kinetic energy [J]", r.energy.kinetic
     yield "potential energy [J]", r.energy.potential
     for i, name in enumerate(r.contacts.points):

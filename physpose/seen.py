@@ -13,6 +13,7 @@ MIN_EXTENT = 10.0  # [px] of the whole person; less are fractions of the picture
 MIN_CONFIDENCE = 0.1  # below, the estimator hears next to nothing
 RARELY = 0.2  # of the frames
 LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+FOOT = ("ankle", "heel", "toe", "foot")
 GAP = 0.25  # [s]
 STRAY = 0.25  # [s]
 GAP_STEPS = 5  # median time steps: slow frame rates have no gap in every step
@@ -107,11 +108,24 @@ def _gaps(time: Array, seen: NDArray[np.bool_]) -> Array:
 def rarely_seen(kp: Keypoints2D) -> tuple[str, ...]:
     """A warning that names the joints' keypoints that are seen in few frames, if there are any."""
     seen = (np.isfinite(kp.uv[0, ..., 0]) & (kp.confidence[0] > MIN_CONFIDENCE)).mean(0)
-    rare = [n for n, share in zip(kp.names, seen, strict=True) if share < RARELY and _is_joint(n)]
+    rare = [n for n, share in zip(kp.names, seen, strict=True) if share < RARELY and _has(n, LIMB_JOINTS)]
     if not rare:
         return ()
-    return (f"hardly ever seen: {', '.join(rare)}; the motion there is a guess, and so are its torques",)
+    joints = (f"hardly ever seen: {', '.join(rare)}; the motion there is a guess, and so are its torques",)
+    return (*joints, *_unseen_feet(kp.names, seen))
 
 
-def _is_joint(name: str) -> bool:
-    return any(joint in name.lower() for joint in LIMB_JOINTS)
+def _unseen_feet(names: tuple[str, ...], seen: Array) -> tuple[str, ...]:
+    """A warning if of a foot, ankle included, next to nothing is seen: ``seen`` (K,), shares of the frames."""
+    for side in ("left", "right"):
+        own = [share for n, share in zip(names, seen, strict=True) if side in n.lower() and _has(n, FOOT)]
+        if own and max(own) < RARELY:
+            return (
+                "the feet are hardly ever seen: when and where they touch the floor is a guess, and so are contacts, "
+                "forces and the legs' torques; standard deviations take these contacts for certain and are too small",
+            )
+    return ()
+
+
+def _has(name: str, parts: tuple[str, ...]) -> bool:
+    return any(part in name.lower() for part in parts)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from physpose.caveats import camera_at_rest
 from physpose.detectors import detect
+from physpose.detectors.camera_motion import Album, CameraMotion, camera_motion
 from physpose.detectors.tracking import choose_person, track
 from physpose.errors import InputError, NoPersonError
 from physpose.estimation.sides import unswap_sides
@@ -17,7 +19,7 @@ from physpose.io.keypoint_files import keypoints_from_array, read_keypoints
 from physpose.io.video import Video
 from physpose.progress import Progress
 from physpose.seen import checked_keypoints, longest_gap, rarely_seen, seen_frames, without_stray_ends
-from physpose.types import Keypoints2D
+from physpose.types import Assumption, Keypoints2D
 
 KEYPOINT_SUFFIXES = (".json",)
 
@@ -32,6 +34,7 @@ class Observations:
     metadata: Mapping[str, str] = field(default_factory=dict)  # of the video's container
     choice: str = ""  # which person, of how many
     chosen_by: str = "default: seen longest and largest"  # or "given"
+    assumptions: tuple[Assumption, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -47,6 +50,7 @@ def observe(
 ) -> Observations:
     """Keypoints of one person from a video, a keypoint file or folder, an array or ``Keypoints2D``."""
     video: Video | None = None
+    background: CameraMotion | None = None
     if isinstance(source, Keypoints2D):
         found, name = source, source.source
     elif isinstance(source, (str, Path)):
@@ -56,15 +60,26 @@ def observe(
             found = read_keypoints(path, fps=fps, keypoint_set=keypoint_set, image_size=image_size)
         else:
             video = Video.open(path)
-            found = _detect(video, detector, progress)
+            found, background = _detect(video, detector, progress)
     else:
         found, name = _from_array(source, keypoint_set, fps, image_size), "array"
-    return _one_person(found, person, name, video)
+    seen = _one_person(found, person, name, video)
+    return seen if background is None else _with_camera_at_rest(seen, background)
 
 
-def _detect(video: Video, detector: str, progress: Progress) -> Keypoints2D:
+def _detect(video: Video, detector: str, progress: Progress) -> tuple[Keypoints2D, CameraMotion]:
+    """Everyone in the video, and how its background moves."""
+    album = Album()
     with progress.stage("detect keypoints", video.n_frames_hint) as stage:
-        return detect(video, detector, progress=lambda done, total: stage.update(done, total))
+        found = detect(video.watched(album.add), detector, progress=lambda done, total: stage.update(done, total))
+    return found, camera_motion(album, found)
+
+
+def _with_camera_at_rest(seen: Observations, background: CameraMotion) -> Observations:
+    """With what the background says of the camera while the person is seen."""
+    time = seen.keypoints.time
+    line, doubts = camera_at_rest(background.between(time[0], time[-1]))
+    return replace(seen, assumptions=(line,), warnings=(*doubts, *seen.warnings))
 
 
 def _from_array(

@@ -126,6 +126,7 @@ def _notes(
     for camera, clock in zip(cameras[1:], clocks[1:], strict=True):
         value = f"{1e3 * clock.offset:+.0f} ms" if clock.offset else "none"
         lines.append(Assumption(what=f"clock of {camera.name}", value=value, source="where its rays meet the first's"))
+    lines += [replace(a, what=f"{c.name}: {a.what}") for c, o in zip(cameras, seen, strict=True) for a in o.assumptions]
     warnings = tuple(f"{c.name}: {w}" for c, o in zip(cameras, seen, strict=True) for w in o.warnings)
     return tuple(lines), warnings
 

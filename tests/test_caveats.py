@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from example_result import example_result
+from scipy.spatial.transform import Rotation
 
-from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, unexplained
+from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, tilt_caveat, unexplained
 from physpose.chain import KinematicChain
 from physpose.errors import InputError
 from physpose.estimation.video_problem import CameraPrior
@@ -60,6 +61,19 @@ def test_focal_length_far_from_its_prior_is_told(focal, sigma, warns):
     text = focal_caveat(Camera(image_size=(1000, 1000), focal=focal, principal_point=centre), prior)
     assert len(text) == warns
     assert all(f"{focal} px" in t and "1000 px" in t for t in text)
+
+
+@pytest.mark.parametrize(
+    ("turn", "warns"),
+    [((20, 0, 0), False), ((45, 0, 0), True), ((0, 0, 35), False), ((0, 0, 45), True), ((32, 0, 32), True),
+     ((0, 170, 0), False)],
+)  # fmt: skip
+def test_crooked_cameras_are_told(turn, warns):
+    """Turned about its own axes [deg]: pitch and roll count, heading does not."""
+    level = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    R = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ level
+    camera = Camera(image_size=(1000, 1000), focal=1000.0, principal_point=(500.0, 500.0), R_camera_world=R)
+    assert len(tilt_caveat(camera)) == warns
 
 
 @pytest.mark.parametrize(

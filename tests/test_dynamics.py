@@ -79,6 +79,37 @@ def test_momentum_and_its_rate_match_pinocchio(tree):
 
 
 @trees
+def test_inertia_about_the_centre_of_mass_matches_pinocchio(tree):
+    chain, model = KinematicChain(tree), PinocchioModel(tree)
+    q, v, _ = state(4, tree)
+    inertia = dynamics.centroidal_inertia(chain, q)
+    for t, state_t in enumerate(zip(*model.arguments(q=q, v=v), strict=True)):
+        pin.ccrba(model.model, model.data, *state_t)
+        assert_close(inertia[t], model.data.Ig.inertia)
+
+
+@trees
+def test_momentum_by_body_matches_pinocchios_velocities(tree):
+    """Each share from Pinocchio's own body velocities, by the definition; and they sum to the whole."""
+    chain, model = KinematicChain(tree), PinocchioModel(tree)
+    q, v, _ = state(5, tree)
+    shares = dynamics.momentum_by_body(chain, q, v)
+    assert_close(shares.sum(-2), model.centroidal_momentum(q, v))
+    for t, (q_t, v_t) in enumerate(zip(*model.arguments(q=q, v=v), strict=True)):
+        pin.forwardKinematics(model.model, model.data, q_t, v_t)
+        pin.updateFramePlacements(model.model, model.data)
+        com = pin.centerOfMass(model.model, model.data, q_t, v_t)
+        dcom = model.data.vcom[0]
+        for i, b in enumerate(tree.bodies):
+            T = model.data.oMf[model.frame_ids[b.name]]
+            twist = pin.getFrameVelocity(model.model, model.data, model.frame_ids[b.name], pin.LOCAL_WORLD_ALIGNED)
+            c, dc = T.act(np.asarray(b.com)), twist.linear + np.cross(twist.angular, T.rotation @ b.com)
+            spin = T.rotation @ b.inertia @ T.rotation.T @ twist.angular
+            expected = np.r_[b.mass * dc, spin + b.mass * np.cross(c - com, dc - dcom)]
+            assert_close(shares[t, i], expected)
+
+
+@trees
 def test_energy_matches_pinocchio(tree):
     chain, model = KinematicChain(tree), PinocchioModel(tree)
     model.model.gravity.linear = G
@@ -194,6 +225,8 @@ def test_any_leading_batch_shape(batch):
     assert dynamics.crba(chain, shaped[0]).shape == (*batch, chain.nv, chain.nv)
     assert dynamics.aba(chain, *shaped).shape == (*batch, chain.nv)
     assert dynamics.centroidal_momentum(chain, *shaped[:2]).shape == (*batch, 6)
+    assert dynamics.centroidal_inertia(chain, shaped[0]).shape == (*batch, 3, 3)
+    assert dynamics.momentum_by_body(chain, *shaped[:2]).shape == (*batch, len(tree.bodies), 6)
     assert dynamics.energy(chain, *shaped[:2])[1].shape == batch
     assert dynamics.jacobian(chain, shaped[0], "c").shape == (*batch, 6, chain.nv)
 

@@ -76,6 +76,35 @@ def test_table_columns_carry_their_units(result):
     np.testing.assert_array_equal(table["heel_r contact force z [N]"], result.contacts.force[:, 0, 2])
 
 
+def test_shares_of_momentum_sum_to_the_whole(result):
+    assert result.momentum_by_body.shape == (len(result.time), len(result.skeleton.body_names), 6)
+    np.testing.assert_allclose(result.momentum_by_body.sum(1), result.momentum, atol=1e-9)
+    table = result.to_frame()
+    knee = result.momentum_by_body[:, result.skeleton.body_index("tibia_r")]
+    np.testing.assert_array_equal(table["tibia_r linear momentum x [kg.m/s]"], knee[:, 0])
+    np.testing.assert_array_equal(table["tibia_r angular momentum z [kg.m^2/s]"], knee[:, 5])
+
+
+def test_a_rigid_turn_has_the_inertia_that_is_reported(result):
+    """All joints still, the pelvis turning about a point: angular momentum is the inertia times the turn's rate."""
+    v = np.zeros_like(result.v)
+    v[:, 3:6] = (0.3, -0.7, 1.1)
+    turning = replace(result, v=v)
+    turn = (result.rotations[:, 0] @ v[0, 3:6])[..., None]
+    h = turning.momentum_by_body.sum(1)[:, 3:]
+    np.testing.assert_allclose((turning.inertia @ turn)[..., 0], h, atol=1e-9)
+    np.testing.assert_array_equal(result.to_frame()["inertia xz [kg.m^2]"], result.inertia[:, 0, 2])
+
+
+def test_frames_without_a_pose_have_no_inertia(result):
+    q = result.q.copy()
+    q[3] = np.nan
+    holes = replace(result, q=q)
+    for x, whole in ((holes.inertia, result.inertia), (holes.momentum_by_body, result.momentum_by_body)):
+        assert np.isnan(x[3]).all()
+        np.testing.assert_array_equal(np.delete(x, 3, 0), np.delete(whole, 3, 0))
+
+
 def test_summary_is_plain_json(result):
     json.dumps(result.summary(), allow_nan=False)
 
@@ -136,7 +165,8 @@ def test_trc_holds_millimetres_y_up(result, saved):
 def test_npz_needs_no_pickle(result, saved):
     with np.load(saved["npz"], allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in arrays.files}
-    for name in ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power"):
+    for name in ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power",
+                 "inertia", "momentum_by_body"):  # fmt: skip
         np.testing.assert_array_equal(found[name], getattr(result, name))
     assert tuple(found["coordinate_names"]) == result.skeleton.coordinate_names
     np.testing.assert_array_equal(found["keypoint_uv"], result.keypoints.uv[0])

@@ -120,6 +120,10 @@ def test_xarray_has_names_and_units(result):
                                   result.positions[:, result.skeleton.body_index("tibia_l"), 2])  # fmt: skip
     np.testing.assert_array_equal(data.contact_force.sel(contact="heel_r", axis="z"), result.contacts.force[:, 0, 2])
     np.testing.assert_array_equal(data.sel(column="pelvis_angular_y").v, result.v[:, 4])
+    shank = result.momentum_by_body[:, result.skeleton.body_index("tibia_l")]
+    np.testing.assert_array_equal(data.body_angular_momentum.sel(body="tibia_l", axis="y"), shank[:, 4])
+    np.testing.assert_array_equal(data.body_linear_momentum.sum("body"), result.momentum_by_body[..., :3].sum(1))
+    np.testing.assert_array_equal(data.inertia.sel(axis="x", other_axis="z"), result.inertia[:, 0, 2])
     assert all("units" in x.attrs for x in data.data_vars.values())
     assert (data.time.attrs["units"], data.power.attrs["units"], data.com.attrs["units"]) == ("s", "W", "m")
     assert not [n for n in data if n.startswith("sigma")]

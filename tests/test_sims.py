@@ -11,7 +11,7 @@ from physpose import dynamics, load_skeleton
 from physpose.chain import KinematicChain
 from physpose.errors import UnknownNameError
 from physpose.estimation.derivatives import derivatives
-from sims import astronaut, child_and_adult, exoskeleton, jump, pendulum, planted, somersault, walk
+from sims import astronaut, child_and_adult, exoskeleton, jump, pendulum, planted, somersault, swing, walk
 from sims.common import Simulation
 
 MOMENTUM_RTOL, ENERGY_RTOL = 1e-6, 1e-4  # asked of a simulated flight
@@ -127,6 +127,18 @@ def test_push_off_gives_the_impulse_and_no_more(adult):
     drift = np.linalg.norm(h[after, 3:] - h[after][0, 3:], axis=1).max()
     assert drift < MOMENTUM_RTOL * np.linalg.norm(h[after][0, 3:])
     assert np.abs(inverse(sim) - sim.tau).max() < TORQUE_RTOL * np.abs(sim.tau).max()
+
+
+@pytest.mark.parametrize("motion", ["swing", "carried"])
+def test_who_hangs_in_the_air_needs_the_outside_force(adult, motion):
+    """Newton's law for the centre of mass; nothing comes near the floor."""
+    sim = swing.simulate(adult, 1.0, motion=motion)
+    chain = KinematicChain(adult)
+    rate = dynamics.centroidal_momentum_rate(chain, *tensors(sim.q, sim.v, sim.a)).numpy()[:, :3]
+    np.testing.assert_allclose(sim.truth["outside_force"], rate - adult.mass * np.array(sim.gravity), atol=1e-6)
+    assert chain.fk(torch.as_tensor(sim.q)).p[..., 2].min() > 0.3
+    with pytest.raises(UnknownNameError):
+        swing.simulate(adult, motion="slide")
 
 
 # --- contact --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("pendulum", "jump", "somersault", "astronaut", "child_and_adult", "exoskeleton", "walk", "planted")
+NAMES = ("pendulum", "jump", "somersault", "astronaut", "child_and_adult", "exoskeleton", "walk", "planted", "swing")
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

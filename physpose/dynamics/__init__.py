@@ -5,6 +5,7 @@ from physpose.dynamics.algorithms import (
     aba,
     body_velocities,
     center_of_mass,
+    centroidal_inertia,
     centroidal_momentum,
     centroidal_momentum_rate,
     crba,
@@ -12,6 +13,7 @@ from physpose.dynamics.algorithms import (
     frame_acceleration,
     frame_velocity,
     jacobian,
+    momentum_by_body,
     rnea,
     rnea_derivatives,
 )
@@ -24,6 +26,7 @@ __all__ = [
     "body_parameters",
     "body_velocities",
     "center_of_mass",
+    "centroidal_inertia",
     "centroidal_momentum",
     "centroidal_momentum_rate",
     "crba",
@@ -31,6 +34,7 @@ __all__ = [
     "frame_acceleration",
     "frame_velocity",
     "jacobian",
+    "momentum_by_body",
     "rnea",
     "rnea_derivatives",
 ]

@@ -138,6 +138,38 @@ def centroidal_momentum(
     return _to_com(x, parameters, total)
 
 
+def momentum_by_body(
+    chain: KinematicChain, q: Tensor, v: Tensor, *, parameters: BodyParameters | None = None
+) -> Tensor:
+    """Each body's share (*b, n_bodies, 6) of ``centroidal_momentum``, world axes: linear, angular; they sum to it.
+
+    m_i dc_i, and I_i w_i + m_i (c_i - c) x (dc_i - dc) with c the whole body's centre of mass (Herr & Popovic 2008, eq.
+    1): a share does not depend on how fast the body travels.
+    """
+    if chain.expansion is not None:
+        z = expand(chain, q, v)
+        return momentum_by_body(chain.expanded, z.q, z.v, parameters=parameters)
+    parameters = _prepare(chain, q, parameters, v=v)
+    x = poses(chain, q, parameters)
+    p, n = split(tensor_code.momenta(x, velocities(chain, x, v), parameters))
+    m = parameters.mass[..., None]
+    c, centre = tensor_code.com_from_reference(x, parameters), _com_from_c(x, parameters)[..., None, :]
+    dcom = (p.sum(-2) / m.sum(-2))[..., None, :]
+    # n is about the reference: n - c x p + (c - centre) x m (dc - dcom)
+    return torch.cat([p, n - cross(c, p) + cross(c - centre, p - m * dcom)], -1)
+
+
+def centroidal_inertia(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:
+    """Inertia (*b, 3, 3) [kg.m^2] of the whole body about its centre of mass, as if it were rigid; world axes."""
+    if chain.expansion is not None:
+        return centroidal_inertia(chain.expanded, expand(chain, q).q, parameters=parameters)
+    parameters = _prepare(chain, q, parameters)
+    x = poses(chain, q, parameters)
+    r = skew(tensor_code.com_from_reference(x, parameters) - _com_from_c(x, parameters)[..., None, :])
+    # I = sum R I_i R^T - m_i [r] [r]
+    return (x.R @ parameters.inertia @ x.R.mT - parameters.mass[..., None, None] * (r @ r)).sum(-3)
+
+
 def centroidal_momentum_rate(
     chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, *, parameters: BodyParameters | None = None
 ) -> Tensor:

@@ -20,6 +20,7 @@ from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import S, Solution, solve
 from physpose.estimation.state import Kinematics, State
 from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limits, Posture, Smoothness, Term
+from physpose.estimation.weightless import weightless
 from physpose.estimation.wrench import ForcePrior, RootWrench, needed_wrench, whitening
 from physpose.skeleton.model import Coordinate, Point, Skeleton
 from physpose.types import Array
@@ -48,7 +49,7 @@ class MotionProblem:
         self.support_index = slice(len(observed), len(observed) + len(support))
         self.segments = segments(chain, self.support_index.stop)
         self.body = _BodyPoints(chain.points(support + masses), segments(chain, len(support)), len(support))
-        self.prior = _posture_prior(self.skeleton, self.settings)
+        self.prior = _posture_prior(self.skeleton, self.settings, gravity)
         neutral = torch.as_tensor(self.skeleton.neutral[7:])
         self.posture = neutral if self.prior is None else resting_posture(self.skeleton)
 
@@ -300,12 +301,14 @@ def _by_name(s: Mapping[str, float], coordinate: Coordinate) -> float:
     return s["pelvis_translation"] if coordinate.kind == "slide" else max(s.values())
 
 
-def _posture_prior(skeleton: Skeleton, settings: EstimationSettings) -> PosturePrior | None:
-    """Usual postures; None for a skeleton whose coordinates may mean something else than the human tree's."""
+def _posture_prior(skeleton: Skeleton, settings: EstimationSettings, gravity: float) -> PosturePrior | None:
+    """Usual postures under ``gravity`` [m/s^2]; None for a skeleton whose coordinates may not be the human tree's."""
     prior = PosturePrior.load()
     if not {*prior.names} <= {*skeleton.coordinate_names, *UP}:
         return None
     prior = prior.marginal([*skeleton.coordinate_names, *UP])
+    if gravity == 0:
+        return weightless(prior)
     return prior.widened(dict.fromkeys(UP, settings.attitude_spread))
 
 

@@ -32,6 +32,7 @@ def to_dataset(result: FitResult) -> xr.Dataset:
         raise MissingPackageError("xarray", "xarray", "to_xarray") from None
     variables = _variables(result) | {"rotations": (("time", "body", "axis", "body_axis"), result.rotations,
                                                     {"units": "1", "long_name": "R_world_body"})}  # fmt: skip
+    variables |= _inertial(result)
     variables["contact_active"] = (("time", "contact"), result.contacts.active, {"units": "1"})
     if result.sigma is not None:
         variables |= {f"sigma_{name}": x for name, x in _variables(result.sigma).items()}
@@ -41,6 +42,18 @@ def to_dataset(result: FitResult) -> xr.Dataset:
         "gravity_m_per_s2": result.gravity, "world": "z up, right-handed", "warnings": "\n".join(result.warnings),
     }  # fmt: skip
     return xr.Dataset(variables, coords=_coordinates(result), attrs=about)
+
+
+def _inertial(result: FitResult) -> dict[str, Any]:
+    """The whole body's inertia and each body's momentum."""
+    about = "about the whole body's centre of mass, world axes"
+    h, dims = result.momentum_by_body, ("time", "body", "axis")
+    relative = f"{about}, with velocities relative to it"
+    return {
+        "inertia": (("time", "axis", "other_axis"), result.inertia, {"units": "kg.m^2", "long_name": about}),
+        "body_linear_momentum": (dims, h[..., :3], {"units": "kg.m/s", "long_name": "world axes"}),
+        "body_angular_momentum": (dims, h[..., 3:], {"units": "kg.m^2/s", "long_name": relative}),
+    }
 
 
 def _coordinates(result: FitResult) -> dict[str, Any]:
@@ -56,6 +69,7 @@ def _coordinates(result: FitResult) -> dict[str, Any]:
         "body": ("body", list(body.body_names)),
         "contact": ("contact", list(result.contacts.points)),
         "axis": ("axis", list("xyz")),
+        "other_axis": ("other_axis", list("xyz")),
         "body_axis": ("body_axis", list("xyz")),
     }
 

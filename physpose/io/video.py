@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Video:
     duration_hint: float | None  # [s], as the container claims
     metadata: dict[str, str]  # of the container and the stream, e.g. "com.apple.quicktime.model"
     warnings: list[str] = field(default_factory=list)  # what was met and what was done, one sentence each
+    look: Callable[[float, Image], None] | None = None  # see ``watched``
 
     @classmethod
     def open(cls, path: str | Path) -> Video:
@@ -68,7 +69,14 @@ class Video:
         ``warnings`` once the generator has ended.
         """
         for index, (time, frame) in enumerate(self._stamped_frames()):
-            yield index, time, _rgb(frame, self.image_size)
+            picture = _rgb(frame, self.image_size)
+            if self.look is not None:
+                self.look(time, picture)
+            yield index, time, picture
+
+    def watched(self, look: Callable[[float, Image], None]) -> Video:
+        """The same video; ``look`` is shown time [s] and picture of each frame before ``frames`` yields it."""
+        return replace(self, look=look)
 
     def times(self) -> NDArray[np.float64]:
         """Presentation times (T,) [s] of the frames that :meth:`frames` yields; decodes the whole file."""

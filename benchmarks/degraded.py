@@ -5,7 +5,7 @@
 The challenges that Li and Li 2025 judge by eye (Table 6, Figure 6), each at three strengths, measured against optical
 motion capture: something in front of the upper or lower body in the middle half of the clip, a person who walks through
 the picture in front, motion blur, darkness, few pixels, lost frames. The pictures are real, what spoils them is not.
-Errors [mm] are of 12 joint centres from the middle of the hips, one rotation a clip removed; where a method has no frame,
+Errors [mm] are of 12 joint centres from the middle of the hips, one rotation a clip removed; where a method has none,
 what it says before and after counts. Detector: MediaPipe's own 3D. + APRS: ``refine`` on it. + chain and physics:
 ``physpose.fit`` with its defaults on the same keypoints, height given. Keypoints are kept in FOLDER. Pieces are of at
 most 3 s, 30 frames a second. Prints a table; writes degraded.json and degraded.png.

@@ -18,10 +18,10 @@ from physpose.types import Array
 # [rad] what motion capture of these marker sets does not tell: spread over people and moments (mostly unverified)
 UNTOLD = {k: np.radians(x) for k, x in
           {"subtalar": 8.0, "mtp": 12.0, "pro_sup": 35.0, "wrist_flex": 20.0, "wrist_dev": 10.0}.items()}  # fmt: skip
-# mean, spread [deg] of people on chairs and stools of all heights, leaning back or to the front; judgement
+# mean, spread [deg] of people on chairs and stools of all heights, leaning back, or far to the front to rise; judgement
 SEATED = {
     "hip_flexion": (80.0, 16.0), "hip_adduction": (-6.0, 9.0), "hip_rotation": (0.0, 10.0), "knee_angle": (88.0, 18.0),
-    "ankle_angle": (2.0, 10.0), "lumbar_extension": (-10.0, 15.0), UP[0]: (6.0, 14.0), UP[1]: (0.0, 3.0),
+    "ankle_angle": (2.0, 10.0), "lumbar_extension": (-14.0, 20.0), UP[0]: (0.0, 18.0), UP[1]: (0.0, 3.0),
 }  # fmt: skip
 ARMS = ("arm_flex", "arm_add", "arm_rot", "elbow_flex")
 SITS = 0.75  # of the postures of a seated motion

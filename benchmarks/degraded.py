@@ -346,7 +346,7 @@ def draw(piece: Piece, donor: Piece, means: list[dict], scenes: Sequence[str], c
         ticks = ["clean", *(r["strength"].split()[0] for r in rows[1:])]
         b.set(xticks=range(len(rows)), xticklabels=ticks, ylim=(0, None), xlabel=SCENES[scene][0])
     bottom[0].set_ylabel("error [mm]")
-    bottom[0].legend(loc="upper left", fontsize=8)
+    bottom[0].legend(loc="lower right", fontsize=8)
     figure.savefig(out, dpi=80)
 
 

@@ -137,7 +137,8 @@ class Bench:
 
     def modules(self) -> list[dict]:
         return [
-            self.row("no graph, single frames", layers=0, temporal=False),
+            self.row("no graph, single frames", layers=0, temporal=False, bones=0.0, angles=0.0),
+            self.row("the same, with GSR's losses", layers=0, temporal=False),
             self.row("+ GSR, graph's features alone", temporal=False, own=False),
             self.row("+ GSR", temporal=False, own=True),
             self.row("+ GSR + TMP", own=True),

@@ -8,8 +8,8 @@ training on without labels, by physics or not); children beside adults, with the
 All networks of a table are trained for the same number of steps on the same batches: far from convergence, so that
 tables compare, and the shipped weights are better. The papers' figures stand beside ours; they are not comparable:
 nobody has their data. Trainings are kept in FOLDER: asked again in the same words, it goes on where it was ended. With
-PHYSPOSE_DATA set, networks are also tried on the three phone clips' keypoints. Prints tables; writes lifting.json.
-"--quick": a few steps, to see that all of it runs.
+PHYSPOSE_DATA set, networks are also tried on the three phone clips' keypoints. Prints tables and puts them
+into lifting.json. "--quick": a few steps, to see that all of it runs.
 """
 
 from __future__ import annotations
@@ -78,17 +78,19 @@ def main() -> None:
         options.steps, options.seeds, options.batches = 2, 1, 1
     torch.set_num_threads(1)
     bench = Bench(load_motions(options.motions), options)
-    report: dict = {"environment": {"torch": torch.__version__, "steps": options.steps, "seeds": options.seeds,
-                                    "keypoint set": options.keypoint_set, "people": bench.people}}  # fmt: skip
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "lifting.json"
+    report: dict = json.loads(file.read_text()) if file.is_file() else {}  # other tables stay
+    made = {"torch": torch.__version__, "steps": options.steps, "seeds": options.seeds,
+            "keypoint_set": options.keypoint_set, "people": bench.people}  # fmt: skip
     for name in options.only:
-        report[name] = [
-            r | ({"paper_mm": PAPER[r["network"]]} if r["network"] in PAPER else {}) for r in getattr(bench, name)()
-        ]
-        show(name, report[name])
-        options.out.mkdir(parents=True, exist_ok=True)
-        replace_file(options.out / "lifting.json", json.dumps(report, indent=1) + "\n")
+        paper = lambda r: {"paper_mm": PAPER[r["network"]]} if r["network"] in PAPER else {}  # noqa: E731
+        rows = [r | paper(r) for r in getattr(bench, name)()]
+        show(name, rows)
+        report[name] = {"made": made, "rows": rows}
+        replace_file(file, json.dumps(report, indent=1) + "\n")
     print("\npaper_mm is not comparable: other data, which nobody has")
-    print(f"written: {options.out / 'lifting.json'}")
+    print(f"written: {file}")
 
 
 class Bench:

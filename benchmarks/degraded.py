@@ -8,9 +8,9 @@ the picture in front, motion blur, darkness, few pixels, lost frames. The pictur
 Errors [mm] are of 12 joint centres from the middle of the hips, one rotation a clip removed; where a method has no
 frame, what it says before and after counts. Detector: MediaPipe's own 3D. + APRS: ``refine`` on it. + chain and
 physics: ``physpose.fit`` with its defaults on the same keypoints, height given; and the same with the shipped lifter's
-3D in place of MediaPipe's. Keypoints are kept in FOLDER. Pieces
-are of at most 3 s, 30 frames a second. Strengths were set, after a first look, so that at the middle one MediaPipe
-still finds the person in most frames; nothing else was. Prints a table; writes degraded.json and degraded.png.
+3D in place of MediaPipe's. Keypoints are kept in FOLDER. Pieces are of at most 3 s, 30 frames a second. Strengths were
+set, after a first look, so that at the middle one MediaPipe still finds the person in most frames; nothing else was.
+Prints a table; writes degraded.json and degraded.png.
 """
 
 from __future__ import annotations

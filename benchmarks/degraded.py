@@ -1,6 +1,6 @@
 """Bad pictures made from three real clips: what is left of the detector's, of APRS', of the whole fit's accuracy.
 
-    PHYSPOSE_DATA=... python benchmarks/degraded.py --cache FOLDER [--clips walk STS] [--scenes darkness] [--out FOLDER]
+    PHYSPOSE_DATA=... python benchmarks/degraded.py [--cache FOLDER] [--clips walk STS] [--scenes darkness]
 
 The challenges that Li and Li 2025 judge by eye (Table 6, Figure 6), each at three strengths, measured against optical
 motion capture: something in front of the upper or lower body in the middle half of the clip, a person who walks through
@@ -41,6 +41,7 @@ from physpose.skeleton.keypoint_sets import keypoint_edges
 from physpose.sources import Observations, observe
 from physpose.types import Keypoints2D
 
+RESULTS = Path(__file__).parent / "results"
 EVERY, LONGEST = 2, 90  # of 60 frames a second; frames of a piece
 DONOR = {"walk": "walk_ts", "walk_ts": "walk", "STS": "walk"}  # who walks through the picture
 METHODS = ("detector", "+ APRS", "+ chain and physics", "the same, lifter")
@@ -363,10 +364,10 @@ def _plain(x):  # type: ignore[no-untyped-def]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for keypoints")
+    parser.add_argument("--cache", type=Path, default=RESULTS / "cache" / "degraded", help="folder for keypoints")
     parser.add_argument("--clips", nargs="*", default=list(CLIPS), choices=CLIPS)
     parser.add_argument("--scenes", nargs="*", default=list(SCENES), choices=SCENES)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     data = os.environ.get("PHYSPOSE_DATA")
     if not data:

@@ -62,7 +62,7 @@ def resampled(clip: MotionClip, rate: float) -> MotionClip:
 
 
 def simulated(rate: float) -> list[MotionClip]:
-    """Walks straight and on curves, squats, jumps and drops of adults and children."""
+    """Walks straight and on curves, squats, rising from a seat, jumps and drops of adults and children."""
     out = []
     for kind, body in (("adult", load_skeleton("adult", height=1.7)), ("child", load_skeleton("child", age=7))):
         motions: dict[str, tuple[Array, Array]] = {}
@@ -72,8 +72,9 @@ def simulated(rate: float) -> list[MotionClip]:
         for motion in ("jump", "drop"):
             s = sims.jump.simulate(body, motion=motion)
             motions[motion] = s.time, s.q
-        s = sims.planted.simulate(body)
-        motions["squat"] = s.time, s.q
+        for motion in ("squat", "sit_to_stand"):
+            s = sims.planted.simulate(body, sims.planted.DURATION[motion], motion=motion)
+            motions[motion] = s.time, s.q
         for name, (time, q) in motions.items():
             whole = MotionClip(
                 name=f"{kind}: {name}", person=f"sim_{kind}", source="simulation", rate=1 / (time[1] - time[0]), q=q

@@ -200,6 +200,16 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="[years] (default: 3 to 80)")
     train.add_argument("--steps", type=int, default=2000, help="of the optimiser (default: %(default)s)")
     train.add_argument("--batch", type=int, default=96, help="sequences a step (default: %(default)s)")
+    train.add_argument(
+        "--takes", type=int, default=1, help="batches in turn that film the same bodies (default: %(default)s)"
+    )
+    train.add_argument(
+        "--single-steps",
+        type=float,
+        default=0.25,
+        metavar="PART",
+        help="of the steps, without TMP-Module (default: %(default)s)",
+    )
     train.add_argument("--lr", type=float, default=2e-3, help="highest learning rate (default: %(default)s)")
     train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     train.add_argument("--precision", default="float32", help="or bfloat16, on GPUs (default: %(default)s)")
@@ -406,10 +416,12 @@ def _train(args: argparse.Namespace) -> None:
     from physpose.training.record import draw_curves
     from physpose.training.settings import Schedule
 
-    generator = GeneratorSettings(keypoint_set=args.keypoint_set)
+    generator = GeneratorSettings(keypoint_set=args.keypoint_set, takes=args.takes)
     if args.ages:
         generator = replace(generator, ages=((args.ages[0], args.ages[1]),))
-    training = LifterTraining(size=args.size, temporal=not args.no_temporal, generator=generator)
+    training = LifterTraining(
+        size=args.size, temporal=not args.no_temporal, single_steps=args.single_steps, generator=generator
+    )  # fmt: skip
     schedule = Schedule(**{k: getattr(args, k) for k in ("steps", "batch", "lr", "seed", "precision")})
     course = train_lifter(
         args.out, training, schedule, bank=load_motions(args.motions) if args.motions else None, start=args.start,

@@ -25,7 +25,7 @@ from physpose.implicit import conjugate_gradients
 from physpose.spatial import matrix_to_quat, matvec, quat_to_matrix
 
 if TYPE_CHECKING:
-    from physpose.chain import KinematicChain, Points
+    from physpose.chain import Frames, KinematicChain, Points
 
 ROOT_SIGMA = 100.0  # [m; rad] holds the root where fewer than three keypoints are seen
 TRUNK = ("hip", "shoulder", "neck", "thorax", "pelvis")  # parts of the names of keypoints that turn with the trunk
@@ -94,6 +94,24 @@ def project(
 # --- the problem ------------------------------------------------------------------------------------------------------
 
 
+class _Normal(NamedTuple):
+    """An objective of B samples at a pose."""
+
+    cost: Tensor  # (B,)
+    g: Tensor  # (B, nv) gradient
+    A: Tensor  # (B, nv, nv) Gauss-Newton matrix
+    bend: Tensor  # (B, nv, nv) what the exact Hessian has beside it, up to terms with the gradient
+
+    def where(self, chosen: Tensor, other: _Normal) -> _Normal:
+        """These where ``chosen`` (B,), else the other's."""
+        pick = lambda a, b: torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b) if a.ndim else a  # noqa: E731
+        return _Normal(*map(pick, self, other))
+
+    def rows(self, index: Tensor) -> _Normal:
+        """The same for the samples ``index``."""
+        return _Normal(*(x[index] if x.ndim else x for x in self))
+
+
 @dataclass(frozen=True)
 class _Problem:
     """The objective of B samples, and its derivatives by a step dv on the manifold."""
@@ -110,6 +128,7 @@ class _Problem:
     settings: ProjectionSettings
     trunk: Tensor  # (K,) bool
     depth: Tensor  # (K,) moving joints between each keypoint's body and the root, 0 for the whole trunk
+    before: Tensor  # (nv, nv) bool: is column i on the way from the root to j, or j itself
 
     @staticmethod
     def of(
@@ -127,7 +146,7 @@ class _Problem:
         moves = _coordinate_moves(chain)
         return _Problem(
             chain, chain.keypoint_points(keypoint_set), y, weights / sigma**2, scales, neutral, prior, moves,
-            moves.new_full((len(moves),), settings.limit_sigma**-2), settings, trunk, depth,
+            moves.new_full((len(moves),), settings.limit_sigma**-2), settings, trunk, depth, _before(chain),
         )  # fmt: skip
 
     def anchored(self, start: Tensor) -> Tensor:
@@ -151,28 +170,40 @@ class _Problem:
 
     def gradient(self, q: Tensor) -> Tensor:
         """g (B, nv), differentiable by q, y, w and scales."""
-        _, g, _, _ = self._parts(q)
-        return g
+        return self._parts(q)[1]
 
-    def normal_equations(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost (B,), gradient (B, nv), and the Gauss-Newton matrix (B, nv, nv)."""
-        cost, g, J, beyond = self._parts(q)
+    def normal_equations(self, q: Tensor) -> _Normal:
+        """Cost and its derivatives."""
+        cost, g, J, beyond, pull, frames = self._parts(q)
         JW = (J * self.w[..., None, None]).flatten(-3, -2)
         A = JW.mT @ J.flatten(-3, -2)
         diagonal = self.prior + (self.limit_info * (beyond != 0)) @ self.moves**2
-        return cost, g, A + torch.diag_embed(diagonal)
+        return _Normal(cost, g, A + torch.diag_embed(diagonal), self._curvature(J, pull, frames))
 
-    def _parts(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Cost, gradient, keypoint Jacobian (B, K, 3, nv), limit residual (B, n_coordinates)."""
+    def _curvature(self, J: Tensor, pull: Tensor, frames: Frames) -> Tensor:
+        """What the keypoints' own bending adds to the Gauss-Newton matrix (B, nv, nv); zero for coupled coordinates.
+
+        d2p/dv_i dv_j = axis_i x dp/dv_j where i comes before j on the way from the root to the point.
+        """
+        if self.chain.expansion is not None:
+            return J.new_zeros(())
+        turn = torch.where(self.chain.linear_columns[:, None], 0.0, frames.axes)
+        moment = torch.linalg.cross(J, pull[..., None].expand_as(J), dim=-2).sum(-3)  # (B, 3, nv)
+        half = torch.where(self.before, turn @ moment, 0.0)
+        return half + half.triu(1).mT
+
+    def _parts(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Frames]:
+        """Cost, gradient, keypoint Jacobian (B, K, 3, nv), limit residual (B, n_coordinates), w r, frames."""
         frames = self.chain.fk(q, self.scales)
         p = self.chain.locate(frames, self.points, self.scales)
         J = self.chain.point_jacobian(frames, self.points, p)
         r = p - self.y
         away = self.chain.difference(self.anchor.expand_as(q), q)
         beyond = self.chain.limit_residual(q, self.settings.limit_margin)
-        squares = (self.w[..., None] * r**2).sum((-2, -1)) + (self.limit_info * beyond**2).sum(-1)
-        g = torch.einsum("bkiv,bki->bv", J, self.w[..., None] * r) + (self.limit_info * beyond) @ self.moves
-        return 0.5 * (squares + (self.prior * away**2).sum(-1)), g + self.prior * away, J, beyond
+        pull = self.w[..., None] * r
+        squares = (pull * r).sum((-2, -1)) + (self.limit_info * beyond**2).sum(-1)
+        g = torch.einsum("bkiv,bki->bv", J, pull) + (self.limit_info * beyond) @ self.moves
+        return 0.5 * (squares + (self.prior * away**2).sum(-1)), g + self.prior * away, J, beyond, pull, frames
 
 
 def _coordinate_moves(chain: KinematicChain) -> Tensor:
@@ -193,6 +224,14 @@ def _depth(chain: KinematicChain, keypoint_set: str) -> Tensor:
         depth[b.name] = depth[b.parent] + (b.joint.nv > 0)
     points = chain.skeleton.keypoint_set(keypoint_set).points
     return torch.tensor([depth[p.body] for p in points], device=chain.axis.device)
+
+
+def _before(chain: KinematicChain) -> Tensor:
+    """(nv, nv) bool: every body that column j moves, column i moves, too, and i is no later in v."""
+    if chain.expansion is not None:
+        return chain.axis.new_zeros(0, dtype=torch.bool)
+    moved = chain.supports != 0  # (n_bodies, nv)
+    return (moved[:, :, None] | ~moved[:, None, :]).all(0).triu()
 
 
 def _free_root(chain: KinematicChain) -> bool:
@@ -325,39 +364,41 @@ def _minimise(problem: _Problem, start: Tensor) -> _Found:
     active, done = torch.arange(len(q), device=q.device), torch.zeros(len(q), dtype=torch.bool, device=q.device)
     damping = q.new_full((len(q),), FIRST_DAMPING)
     some, x = problem, q
-    cost, g, A = some.normal_equations(x)
-    total, iterations = cost.clone(), 0
+    at = some.normal_equations(x)
+    total, iterations = at.cost.clone(), 0
     while len(active) and iterations < settings.iterations:
         iterations += 1
-        step = _step(A, g, damping)
+        step = _step(at, damping)
         trial = problem.chain.integrate(x, step)
-        cost1, g1, A1 = some.normal_equations(trial)
+        there = some.normal_equations(trial)
         size = step.abs().amax(-1)
-        better = cost1 <= cost * (1 + 8 * torch.finfo(q.dtype).eps)
-        x = torch.where(better[:, None], trial, x)
-        cost, g = torch.where(better, cost1, cost), torch.where(better[:, None], g1, g)
-        A = torch.where(better[:, None, None], A1, A)
+        better = there.cost <= at.cost * (1 + 8 * torch.finfo(q.dtype).eps)
+        x, at = torch.where(better[:, None], trial, x), there.where(better, at)
         damping = torch.where(better, damping / 10, damping * 8).clamp(min=LEAST_DAMPING)
         short = (size < tolerance) & (better | (damping > 1))
         leave = short | (damping > MOST_DAMPING)
-        q[active], total[active] = x, cost
+        q[active], total[active] = x, at.cost
         done[active] = short
         keep = (~leave).nonzero()[:, 0]
         if len(keep) < len(active):
             active, some = active[keep], some.rows(keep)
-            x, cost, g, A, damping = x[keep], cost[keep], g[keep], A[keep], damping[keep]
+            x, at, damping = x[keep], at.rows(keep), damping[keep]
     return _Found(q, done, total, iterations)
 
 
-def _step(A: Tensor, g: Tensor, damping: Tensor) -> Tensor:
-    """-(A + damping D)^-1 g (B, nv), at most LONGEST_STEP, in float64: A's condition is beyond float32.
+def _step(at: _Normal, damping: Tensor) -> Tensor:
+    """-(H + damping D)^-1 g (B, nv), at most LONGEST_STEP, in float64: the condition is beyond float32.
 
+    H is the exact Hessian where that is positive: keypoints far off the body bend the cost more than Gauss and Newton
+    see, and coordinates that hardly show then creep for hundreds of steps. Else H is the Gauss-Newton matrix A.
     D = diag A plus its median: a limb that hangs straight hardly feels its turning, and must not spin.
     """
-    A64, diagonal = A.double(), A.double().diagonal(dim1=-2, dim2=-1)
-    D = diagonal + diagonal.median(-1, keepdim=True).values
-    L, _ = torch.linalg.cholesky_ex(A64 + torch.diag_embed(damping.double()[:, None] * D))
-    step = -torch.cholesky_solve(g.double()[..., None], L)[..., 0].to(g.dtype)
+    A, diagonal = at.A.double(), at.A.double().diagonal(dim1=-2, dim2=-1)
+    D = torch.diag_embed(damping.double()[:, None] * (diagonal + diagonal.median(-1, keepdim=True).values))
+    L, failed = torch.linalg.cholesky_ex(A + at.bend.double() + D)
+    if bool(failed.any()):
+        L = torch.where((failed != 0)[:, None, None], torch.linalg.cholesky_ex(A + D).L, L)
+    step = -torch.cholesky_solve(at.g.double()[..., None], L)[..., 0].to(at.g.dtype)
     return step * (LONGEST_STEP / step.abs().amax(-1, keepdim=True).clamp(min=LONGEST_STEP))
 
 
@@ -429,7 +470,7 @@ class _Implicit(torch.autograd.Function):
 def _solve_hessian(problem: _Problem, q: Tensor, g: Tensor, dv: Tensor, u: Tensor) -> Tensor:
     """x (B, nv) with H x = u, H = dg/dv; the Gauss-Newton matrix conditions it."""
     with torch.no_grad():
-        L, _ = torch.linalg.cholesky_ex(problem.normal_equations(q)[2].double())
+        L, _ = torch.linalg.cholesky_ex(problem.normal_equations(q).A.double())
     return conjugate_gradients(
         lambda x: torch.autograd.grad(g, dv, x, retain_graph=True)[0],
         u,

@@ -145,6 +145,20 @@ def test_every_kind_of_motion_stays_in_range_and_moves_smoothly(kind):
     np.testing.assert_allclose(np.linalg.norm(q[..., 3:7], axis=-1), 1)
 
 
+def test_free_arms_reach_where_usual_ones_do_not():
+    skeleton, time = physpose.load_skeleton("adult"), np.zeros((60, 2))
+    arm = 7 + NAMES.index("arm_add_r")
+
+    def spread(share: float) -> float:
+        mix = MotionMix(recorded=0, seated=0, ranging=0, offset=0.0, free_arms=share)
+        return float(RandomMotion(None, mix).draw(np.random.default_rng(0), skeleton, time)[:, 0, arm].std())
+
+    low, high = skeleton.coordinates[NAMES.index("arm_add_r")].range
+    # between keys of beta(2, 2), whose spread is 0.22 of the range
+    assert spread(1.0) == pytest.approx(0.2 * (high - low), rel=0.35)
+    assert spread(0.0) < 0.75 * spread(1.0)
+
+
 def test_no_motions_at_all_is_said():
     with pytest.raises(InputError, match="no motions"):
         RandomMotion(None, MotionMix(usual=0, seated=0, ranging=0)).draw(
@@ -303,3 +317,14 @@ def test_a_clip_must_hold_numbers(tmp_path):
         bank(MotionClip(name="a", person="a", source="x", rate=30.0, q=q))
     with pytest.raises(InputError, match="needed"):
         bank(MotionClip(name="a", person="a", source="x", rate=30.0, q=q[:, :9]))
+
+
+def test_takes_film_the_same_bodies_anew_whenever_they_are_asked_for():
+    g = generator(takes=2)
+    first, second, third = (g.batch(i, 4) for i in (6, 7, 8))
+    assert torch.equal(first.stature, second.stature)
+    assert not torch.equal(first.stature, third.stature)
+    knees = [(b.pose[..., 13, :] - b.pose[..., 14, :]).norm(dim=-1) for b in (first, second)]  # a mirror keeps it
+    torch.testing.assert_close(knees[0], knees[1], atol=ATOL, rtol=0)
+    assert not torch.allclose(torch.nan_to_num(first.keypoints), torch.nan_to_num(second.keypoints), atol=1.0)
+    assert same(second, generator(takes=2).batch(7, 4))

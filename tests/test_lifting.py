@@ -108,10 +108,16 @@ def test_a_fit_starts_from_the_lifter_where_it_is_asked_to():
     given = with_lifted_landmarks(kp, focal, camera.principal_point, 1.7)
     found = [
         fit_trajectory(body, points, camera, True, EstimationSettings(lift=lift)).q
-        for points, lift in ((given, False), (kp, True), (kp, False))
+        for points, lift in (
+            (given, False),
+            (kp, True),
+            (replace(given, landmarks=-given.landmarks), True),
+            (kp, False),
+        )
     ]
     np.testing.assert_array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[0], found[2])  # whatever 3D the detector gave
+    assert not np.array_equal(found[0], found[3])
 
 
 def test_weights_in_the_package_are_small_and_say_what_they_are():

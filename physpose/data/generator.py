@@ -35,6 +35,7 @@ class GeneratorSettings:
     rate: tuple[float, float] = (8.0, 30.0)  # [1/s] frames a second, drawn evenly on a logarithmic scale
     ages: tuple[tuple[float, float], ...] = ((3.0, 18.0), (18.0, 80.0))  # [years] a person is of one of these groups
     people: int = 8  # in a batch
+    takes: int = 1  # batches in turn for which other cameras film the same bodies: new bodies cost most of the time
     focal_known: float = 0.7  # part of sequences whose focal length is told
     focal_error: float = 0.08  # standard deviation of its logarithm, as told
     mix: MotionMix = field(default_factory=MotionMix)
@@ -84,6 +85,7 @@ class SequenceGenerator:
         self.motion = RandomMotion(bank, self.settings.mix)
         marks = keypoint_landmarks(self.settings.keypoint_set)
         self._hips = [marks.index("hip_l"), marks.index("hip_r")]
+        self._kept: tuple[int, int, Bodies] | None = None
         self._shoulders = [marks.index("shoulder_l"), marks.index("shoulder_r")]
 
     def batches(self, size: int, start: int = 0) -> Iterator[Batch]:
@@ -96,11 +98,18 @@ class SequenceGenerator:
         """Batch number ``index`` of ``size`` sequences."""
         if size < self.settings.people or size % self.settings.people:
             raise InputError(f"a batch of {size} sequences does not divide among {self.settings.people} people")
-        rng = np.random.default_rng([self.seed, self.stream, index])
-        g = Generator().manual_seed(int(rng.integers(2**62)))
-        parts = [self.bodies(rng, size // self.settings.people) for _ in range(self.settings.people)]
-        bodies = Bodies(*(torch.cat(x) for x in zip(*parts, strict=True)))
+        camera = np.random.default_rng([self.seed, self.stream, index, 1])
+        g = Generator().manual_seed(int(camera.integers(2**62)))
+        bodies = self._cast(index // self.settings.takes, size)
         return self.filmed(_mirrored(bodies, self.settings.keypoint_set, g), g)
+
+    def _cast(self, number: int, size: int) -> Bodies:
+        """The bodies of ``takes`` batches; the last ones are kept."""
+        if self._kept is None or self._kept[:2] != (number, size):
+            rng = np.random.default_rng([self.seed, self.stream, number])
+            parts = [self.bodies(rng, size // self.settings.people) for _ in range(self.settings.people)]
+            self._kept = number, size, Bodies(*(torch.cat(x) for x in zip(*parts, strict=True)))
+        return self._kept[2]
 
     def bodies(self, rng: np.random.Generator, n: int) -> Bodies:
         """``n`` sequences of one random person."""

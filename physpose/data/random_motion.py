@@ -18,11 +18,12 @@ from physpose.types import Array
 # [rad] what motion capture of these marker sets does not tell: spread over people and moments (mostly unverified)
 UNTOLD = {k: np.radians(x) for k, x in
           {"subtalar": 8.0, "mtp": 12.0, "pro_sup": 35.0, "wrist_flex": 20.0, "wrist_dev": 10.0}.items()}  # fmt: skip
-# mean, spread [deg] of people on chairs and stools of all heights, leaning back or to the front; judgement
+# mean, spread [deg] of people on chairs and stools of all heights, leaning back, or far to the front to rise; judgement
 SEATED = {
     "hip_flexion": (80.0, 16.0), "hip_adduction": (-6.0, 9.0), "hip_rotation": (0.0, 10.0), "knee_angle": (88.0, 18.0),
-    "ankle_angle": (2.0, 10.0), "lumbar_extension": (-10.0, 15.0), UP[0]: (6.0, 14.0), UP[1]: (0.0, 3.0),
+    "ankle_angle": (2.0, 10.0), "lumbar_extension": (-14.0, 20.0), UP[0]: (0.0, 18.0), UP[1]: (0.0, 3.0),
 }  # fmt: skip
+ARMS = ("arm_flex", "arm_add", "arm_rot", "elbow_flex")
 SITS = 0.75  # of the postures of a seated motion
 KEYS = 3  # postures that a sampled motion passes through
 PELVIS_HEIGHT = 0.53  # of the stature, standing
@@ -32,10 +33,11 @@ PELVIS_HEIGHT = 0.53  # of the stature, standing
 class MotionMix:
     """Shares of kinds of motion, and how recorded ones are changed."""
 
-    recorded: float = 0.60  # of a bank; without one, the others in their ratio
+    recorded: float = 0.55  # of a bank; without one, the others in their ratio
     usual: float = 0.15  # postures of the shipped posture prior, joined
-    seated: float = 0.15  # sitting, sitting down and rising: motion capture that may be shared holds little of it
+    seated: float = 0.20  # sitting, sitting down and rising: motion capture that may be shared holds little of it
     ranging: float = 0.10  # anywhere within the range of motion
+    free_arms: float = 0.25  # of usual and seated motions: arms anywhere within range, as people fold or raise them
     speed: tuple[float, float] = (0.7, 1.3)  # times that of the recording
     offset: float = float(np.radians(4.0))  # [rad] standard deviation of a constant change of each coordinate
     tilt: float = float(np.radians(4.0))  # [rad] of the whole body
@@ -73,11 +75,11 @@ class RandomMotion:
         return np.concatenate([q[:, :3] * size, q[:, 3:7], q[:, columns]], 1)
 
     def _usual(self, rng: np.random.Generator, skeleton: Skeleton, time: Array) -> Array:
-        return self._through(rng, skeleton, time, _usual_postures(rng))
+        return self._through(rng, skeleton, time, self._postures(rng, skeleton))
 
     def _seated(self, rng: np.random.Generator, skeleton: Skeleton, time: Array) -> Array:
         """Each key sits or, less often, is any usual posture; arms are the latter's."""
-        values = _usual_postures(rng)
+        values = self._postures(rng, skeleton)
         sits = rng.random(KEYS) < SITS
         for name, (mean, spread) in SEATED.items():
             both = rng.standard_normal(KEYS)  # what both legs share, and what is one leg's
@@ -85,6 +87,14 @@ class RandomMotion:
                 x = mean + spread * (0.8 * both + 0.6 * rng.standard_normal(KEYS))
                 values[n] = np.where(sits, np.radians(x), values[n])
         return self._through(rng, skeleton, time, values)
+
+    def _postures(self, rng: np.random.Generator, skeleton: Skeleton) -> dict[str, Array]:
+        """Usual postures, in some motions with arms that know nothing of the rest."""
+        values = _usual_postures(rng)
+        if rng.random() < self.mix.free_arms:
+            arms = [c for c in skeleton.coordinates if c.name.startswith(ARMS)]
+            values |= {c.name: c.range[0] + (c.range[1] - c.range[0]) * rng.beta(2.0, 2.0, KEYS) for c in arms}
+        return values
 
     def _through(self, rng: np.random.Generator, skeleton: Skeleton, time: Array, values: dict[str, Array]) -> Array:
         """Through postures, each name's values (KEYS,)."""

@@ -28,8 +28,8 @@ class EstimationSettings:
     depth_sigma: tuple[float, float, float] = (1.0, 1.0, 0.10)  # [m] its 3D bone vectors, camera x, y, z
     start_depth_sigma: float = 0.03  # [m] on all axes, for the first guess alone
     depth_robust: float = 2.0  # [sigma]
-    # where the detector gives no 3D, start from and lean on the shipped lifter's, if any: about twice as fast as eight
-    # guesses that face different ways; in benchmarks/lifter_accuracy.py as accurate in walks, worse where somebody sits
+    # start from and lean on the shipped lifter's 3D, where there is one for the keypoints, not on the detector's, or on
+    # eight guesses that face different ways, which take twice as long; figures: networks/weights_files/README.md
     lift: bool = False
 
     # the body

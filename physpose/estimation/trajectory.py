@@ -64,7 +64,7 @@ def fit_trajectory(
     ``gravity`` [m/s^2] is a magnitude; at zero there is no floor. ``on_progress`` receives the fraction done.
     """
     with one_thread():
-        if kp.landmarks is None and (settings or EstimationSettings()).lift:
+        if (settings or EstimationSettings()).lift:
             stature = skeleton.subject.height if skeleton.subject else USUAL_STATURE
             kp = with_lifted_landmarks(kp, camera.focal, camera.principal_point, stature)
         problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings, gravity)

@@ -30,7 +30,7 @@ from physpose.training.settings import Schedule
 UNIT = "statures"
 SIZES = {
     "small": (GSRConfig(features=VIEW, width=64, trunk=256), TMPConfig(width=128, future=5)),
-    "base": (GSRConfig(features=VIEW, width=128), TMPConfig(future=5)),
+    "base": (GSRConfig(features=VIEW, width=64, own=True, blocks=3), TMPConfig(width=128, future=5)),
     "paper": (GSRConfig(features=VIEW), TMPConfig()),  # widths and window as printed: no frames ahead
 }
 """Structures by name: the keypoint set is put in where they are used."""
@@ -44,7 +44,7 @@ class LifterTraining:
     single_steps: float = 0.25  # part of the steps in which GSR learns alone
     temporal: bool = True  # False: no TMP, single frames only
     layers: int | None = None  # of graph attention, instead of the size's; 0: no graph
-    own: bool = False  # does the regression see a node's own features beside the graph's
+    own: bool | None = None  # instead of the size's: does the regression see a node's own features, too
     window: int | None = None  # tau of TMP, frames back and, where the size looks ahead, ahead
     bones: float = 0.5  # beta_1 of the GSR objective
     angles: float = 0.1  # beta_2, per radian
@@ -63,7 +63,9 @@ def lifter_config(training: LifterTraining) -> LifterConfig:
     if training.size not in SIZES:
         raise UnknownNameError("lifter size", training.size, SIZES)
     gsr, tmp = SIZES[training.size]
-    gsr = replace(gsr, keypoint_set=training.generator.keypoint_set, own=training.own)
+    gsr = replace(gsr, keypoint_set=training.generator.keypoint_set)
+    if training.own is not None:
+        gsr = replace(gsr, own=training.own)
     if training.layers is not None:
         gsr = replace(gsr, layers=training.layers)
     if training.window is not None:

@@ -11,7 +11,7 @@ import torch
 import physpose
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.random_motion import MotionMix
-from physpose.estimation.lifting import with_lifted_landmarks
+from physpose.estimation.lifting import lifts, with_lifted_landmarks
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
@@ -118,6 +118,19 @@ def test_a_fit_starts_from_the_lifter_where_it_is_asked_to():
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])  # whatever 3D the detector gave
     assert not np.array_equal(found[0], found[3])
+
+
+def test_the_lifter_takes_the_place_of_mediapipes_3d_alone():
+    (batch, _) = batches("blazepose33")
+    kp = keypoints(batch, 0, "blazepose33")
+    given = replace(kp, landmarks=np.zeros((*kp.uv.shape[:3], 3)))
+    unasked, seen = EstimationSettings(), replace(given, source="MediaPipe pose landmarker, clip.mp4")
+    assert lifts(unasked, seen, 9.81)
+    assert not lifts(unasked, given, 9.81)  # somebody else's 3D is meant
+    assert not lifts(unasked, replace(seen, landmarks=None), 9.81)
+    assert not lifts(unasked, seen, 0.0)
+    assert lifts(EstimationSettings(lift=True), given, 0.0)
+    assert not lifts(EstimationSettings(lift=False), seen, 9.81)
 
 
 def test_weights_in_the_package_are_small_and_say_what_they_are():

@@ -8,11 +8,20 @@ from functools import cache
 import numpy as np
 import torch
 
+from physpose.estimation.settings import EstimationSettings
 from physpose.networks.lifter import Lifter, View, shipped_lifter
 from physpose.types import Array, Keypoints2D
 
 RATE = 12.0  # [1/s] a lifter looks at every so many frames: it was trained at 8 to 30, and sees the further at fewer
+MEDIAPIPE = "MediaPipe"  # begins the source of its keypoints
 PIECE = 2000  # frames lifted at once: bounded memory
+
+
+def lifts(settings: EstimationSettings, kp: Keypoints2D, gravity: float) -> bool:
+    """Is a lifter's 3D to be taken for these keypoints."""
+    if settings.lift is not None:
+        return settings.lift
+    return gravity > 0 and kp.landmarks is not None and kp.source.startswith(MEDIAPIPE)
 
 
 @cache

@@ -30,7 +30,9 @@ class EstimationSettings:
     depth_robust: float = 2.0  # [sigma]
     # start from and lean on the shipped lifter's 3D, where there is one for the keypoints, not on the detector's, or on
     # eight guesses that face different ways, which take twice as long; figures: networks/weights_files/README.md
-    lift: bool = False
+    # None: in place of MediaPipe's own 3D, of people who have weight; it is the more accurate, on three clips and four
+    # cameras (benchmarks/lifter_accuracy.py)
+    lift: bool | None = None
 
     # the body
     limit_sigma: float = radians(1.0)  # outside the soft range

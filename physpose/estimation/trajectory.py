@@ -16,7 +16,7 @@ from torch import Tensor
 
 from physpose.chain import KinematicChain
 from physpose.estimation.facing import most_likely_path
-from physpose.estimation.lifting import with_lifted_landmarks
+from physpose.estimation.lifting import lifts, with_lifted_landmarks
 from physpose.estimation.problem import EARTH_GRAVITY
 from physpose.estimation.rig_problem import RigProblem
 from physpose.estimation.settings import EstimationSettings
@@ -64,7 +64,7 @@ def fit_trajectory(
     ``gravity`` [m/s^2] is a magnitude; at zero there is no floor. ``on_progress`` receives the fraction done.
     """
     with one_thread():
-        if (settings or EstimationSettings()).lift:
+        if lifts(settings or EstimationSettings(), kp, gravity):
             stature = skeleton.subject.height if skeleton.subject else USUAL_STATURE
             kp = with_lifted_landmarks(kp, camera.focal, camera.principal_point, stature)
         problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings, gravity)

@@ -29,6 +29,7 @@ from video_accuracy import SAMPLES, joint_track
 
 import physpose
 from physpose.estimation.lifting import with_lifted_landmarks
+from physpose.estimation.settings import EstimationSettings
 from physpose.io.tables import replace_file
 from physpose.networks.lifter import Lifter, load_lifter, shipped_lifter, turn_to_keypoints
 from physpose.pipeline import camera_prior
@@ -38,6 +39,7 @@ from physpose.sources import Observations, observe
 from physpose.types import Keypoints2D
 
 RESULTS = Path(__file__).parent / "results"
+AS_GIVEN = EstimationSettings(lift=False)  # the 3D that the keypoints bring
 BODY_MARK = {"femur": "hip", "tibia": "knee", "talus": "ankle", "humerus": "shoulder", "ulna": "elbow", "hand": "wrist"}
 
 
@@ -97,7 +99,7 @@ def fits(seen: Observations, height: float, lifters: dict[str, Lifter | None]) -
         if lifters[name] is not None:
             starts["lifter"] = with_lifted_landmarks(points, prior.focal, prior.principal_point, height, lifters[name])
         for start, given in starts.items():
-            found[f"{name}, {start}"] = physpose.fit(given, height=height)
+            found[f"{name}, {start}"] = physpose.fit(given, height=height, settings=AS_GIVEN)
     return found
 
 
@@ -115,7 +117,7 @@ def balancing(data: Path, lifter: Lifter) -> dict:
         for name, points in (("MediaPipe's 3D", kp), ("lifter", lifted)):
             shown = turned_back(points, prior.focal, prior.principal_point) if name == "lifter" else points
             row[f"{name}, alone, root"] = _root(landmark_track(shown), truth)
-            fitted = physpose.fit(points, height=HEIGHT, progress=SILENT)
+            fitted = physpose.fit(points, height=HEIGHT, settings=AS_GIVEN, progress=SILENT)
             row[f"{name}, fit, root"] = _root(joint_track(fitted), truth)
             row[f"{name}, fit, iterations"] = fitted.status.iterations
         rows[video.stem] = row

@@ -15,8 +15,10 @@ from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
 from physpose.estimation.dynamics import SUPPORT_HEIGHT, dynamics_of
+from physpose.estimation.plates import assign_to_feet
 from physpose.estimation.settings import EstimationSettings
-from physpose.inverse import body_wrenches, shape_of
+from physpose.inverse import body_wrenches, contacts_of, measured_forces, shape_of
+from physpose.io.forces import Forces
 from physpose.known_motion import Kinematics
 from physpose.motions import Given, Reading, read_motion
 from physpose.pipeline import EARTH
@@ -40,6 +42,8 @@ def check(
     height: float | None = None,
     mass: float | None = None,
     external: Mapping[str, ArrayLike] | None = None,
+    forces: str | Path | Forces | None = None,
+    force_lowpass: float | str | None = None,
     gravity: Sequence[float] | None = None,
     floor: float | str | None = None,
     lowpass: float | None = None,
@@ -66,6 +70,9 @@ def check(
         external: what else acts. A coordinate's name -> torque (T,) [N.m; N] of a device there: the person's own is
             what remains. A body's name -> wrench (T, 6): force [N] and moment [N.m] about the body's origin, world
             axes, of a device, a handle, a measured floor.
+        forces: measured ones, as ``inverse_dynamics`` takes them: .mot, .sto, .c3d, OpenSim's external loads .xml, or
+            ``Forces``. They are all that touches the body; frames in which one was missing are not judged by the
+            residual. ``force_lowpass``: cutoff [Hz] of their filter, or "same" as ``lowpass``; None: not filtered.
         gravity: (3,) [m/s^2], world z up; None: the result's, else the earth's.
         floor: its height [m], "auto": found from the lowest points, "none"; None: 0 for a skeleton's motion, "auto" for
             points. There is none without gravity.
@@ -85,6 +92,10 @@ def check(
         skeleton, **shape_of(motion, skeleton, who)
     )  # fmt: skip
     given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees), keypoint_set, bones)
+    if forces is not None:
+        given = _with_measured(given, forces, lowpass, force_lowpass)
+    elif force_lowpass is not None:
+        raise InputError("force_lowpass filters measured forces: give forces=, or leave it out")
     recording = _recording(given, external or {}, gravity, floor)
     found = assess(recording, settings)
     if mujoco:
@@ -110,6 +121,24 @@ def _recording(
     return Recording.of_motion(
         motion, body, gravity=g, floor=level, source=given.source, assistance=torques, external=wrenches
     )
+
+
+def _with_measured(
+    given: Given, forces: str | Path | Forces, lowpass: float | None, force_lowpass: float | str | None
+) -> Given:
+    """The motion with measured forces in place of what it had."""
+    body, moved = given.skeleton, given.motion or given.kinematics
+    if body is None or moved is None:
+        raise InputError(f"{given.source} has points only: measured forces need a skeleton's coordinates")
+    measured = measured_forces(forces, moved.time, lowpass, force_lowpass, None, body)
+    assert measured is not None
+    frames = KinematicChain(body).fk(torch.as_tensor(moved.q))
+    places = frames.p.numpy(), frames.R.numpy()
+    found = assign_to_feet(measured, body, moved.time, *places, None)
+    contacts = contacts_of(found, body, moved.time, *places)
+    plain = Kinematics(time=moved.time, q=moved.q, v=moved.v, a=moved.a, source=given.source)
+    notes = (*given.notes, *measured.warnings, *found.warnings)
+    return replace(given, motion=None, kinematics=plain, contacts=contacts, notes=notes)
 
 
 def _contact_points(body: Skeleton, q: Array) -> Array:

@@ -160,6 +160,8 @@ def _add_check(commands: Any) -> None:
     )
     check.add_argument("--skeleton", help="name or file of the body (default: the result's own; adult for .mot)")
     _add_subject(check)
+    check.add_argument("--forces", metavar="FILE", help="measured forces: .mot, .sto, .c3d, or external loads .xml")
+    check.add_argument("--force-lowpass", metavar="HZ|same", help="cutoff of the forces' filter (default: none)")
     check.add_argument("--gravity", type=float, nargs=3, metavar=("GX", "GY", "GZ"), help="[m/s^2], z is up")
     check.add_argument("--floor", metavar="HEIGHT|auto|none", help="height of the floor [m] (default: 0; .bvh: auto)")
     check.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff for raw coordinates, e.g. 6 (default: none)")
@@ -331,8 +333,8 @@ def _check(args: argparse.Namespace) -> int:
     """Judge, print, save; the exit code tells the verdict."""
     if args.out is not None:
         _check_writable(args.out)
-    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "mujoco")
-    asked = {k: getattr(args, k) for k in words}
+    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "mujoco", "forces")
+    asked = {k: getattr(args, k) for k in words} | {"force_lowpass": _cutoff(args.force_lowpass)}
     with _stdout_is_stderr() if args.json else contextlib.nullcontext():
         from physpose import check
 

@@ -20,7 +20,8 @@ from physpose.estimation.plates import Assignment, PlateSettings, assign_to_feet
 from physpose.io.amass import is_amass_file, read_amass
 from physpose.io.forces import Forces, read_forces
 from physpose.known_motion import Kinematics, read_motion
-from physpose.residuals import ResidualLimits, ResidualReport, residual_report
+from physpose.plausibility.settings import PlausibilitySettings
+from physpose.residuals import ResidualReport, residual_report
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
@@ -47,7 +48,7 @@ def inverse_dynamics(
     gravity: tuple[float, float, float] | None = None,
     degrees: bool | None = None,
     plates: PlateSettings | None = None,
-    limits: ResidualLimits | None = None,
+    limits: PlausibilitySettings | None = None,
     like_opensim: bool = False,
 ) -> FitResult:
     """Joint torques, contact forces, momentum and energy of a motion that is known: OpenSim's inverse dynamics.
@@ -68,7 +69,7 @@ def inverse_dynamics(
         gravity: (3,) [m/s^2], world z up; None: the model file's, else (0, 0, -9.81).
         degrees: of the angles in a .mot or .sto, against its header.
         plates: numbers of the assignment.
-        limits: residuals above which a warning is given.
+        limits: whose ``residual_force`` and ``residual_moment`` are the residuals above which a warning is given.
         like_opensim: add what OpenSim's torques have beyond exact ones where one coordinate drives several turns
             (``dynamics.simbody``: some 0.1 N.m at the hip in walking), to reproduce its numbers.
 
@@ -282,7 +283,7 @@ class Evidence(Protocol):
 
 
 def with_residual(
-    motion: Motion, body: Skeleton, gravity: Array, limits: ResidualLimits | None, plates: PlateSettings | None
+    motion: Motion, body: Skeleton, gravity: Array, limits: PlausibilitySettings | None, plates: PlateSettings | None
 ) -> tuple[Motion, tuple[Evidence, ...]]:
     """The motion with the frames in which a force was missing marked, and the report; without forces nothing.
 
@@ -290,5 +291,5 @@ def with_residual(
     """
     if motion.contacts.valid is None:
         return motion, ()
-    report = residual_report(motion, body, gravity, limits or ResidualLimits(), plates)
+    report = residual_report(motion, body, gravity, limits or PlausibilitySettings(), plates)
     return replace(motion, contacts=replace(motion.contacts, valid=report.valid)), (report,)

@@ -15,16 +15,9 @@ from numpy.typing import NDArray
 
 from physpose.caveats import STANDARD_GRAVITY
 from physpose.estimation.plates import PlateSettings
+from physpose.plausibility.settings import PlausibilitySettings
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Motion
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResidualLimits:
-    """Residuals at the root above which a warning is given."""
-
-    force: float = 0.05  # of the peak measured force
-    moment: float = 0.01  # of the peak measured force times the height of the centre of mass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +31,11 @@ class ResidualReport:
 
 
 def residual_report(
-    motion: Motion, skeleton: Skeleton, gravity: Array, limits: ResidualLimits, settings: PlateSettings | None = None
+    motion: Motion,
+    skeleton: Skeleton,
+    gravity: Array,
+    limits: PlausibilitySettings,
+    settings: PlateSettings | None = None,
 ) -> ResidualReport:
     """The root's residual over the valid frames, as shares of the peak measured force (and the CoM's height)."""
     assert motion.contacts.valid is not None
@@ -58,7 +55,8 @@ def residual_report(
         "residual": {
             **{f"peak {n}": float(x.max()) for n, x in shares.items()},
             **{f"rms {n}": float(np.sqrt(np.mean(x**2))) for n, x in shares.items()},
-            "limit force": limits.force, "limit moment": limits.moment, "valid frames": int(valid.sum()),
+            "limit force": limits.residual_force, "limit moment": limits.residual_moment,
+            "valid frames": int(valid.sum()),
             "peak measured force [N]": peak, "height of the centre of mass [m]": height,
         }
     }  # fmt: skip
@@ -87,11 +85,11 @@ def _line(shares: dict[str, Array], valid: NDArray[np.bool_]) -> Assumption:
     )
 
 
-def _above(shares: dict[str, Array], limits: ResidualLimits) -> tuple[str, ...]:
+def _above(shares: dict[str, Array], limits: PlausibilitySettings) -> tuple[str, ...]:
     of = {
-        "force": (limits.force, "of the peak measured force", "the mass or the forces' timing"),
+        "force": (limits.residual_force, "of the peak measured force", "the mass or the forces' timing"),
         "moment": (
-            limits.moment,
+            limits.residual_moment,
             "of the peak measured force times the height of the centre of mass",
             "the trunk's posture, mass centres, or where the forces act",
         ),

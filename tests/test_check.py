@@ -14,6 +14,7 @@ from scipy.interpolate import CubicSpline
 from physpose import check, cli, inverse_dynamics, load_skeleton
 from physpose.conventions import opensim_names, q_to_opensim
 from physpose.errors import InputError, PhysposeError, UnknownNameError
+from physpose.io.forces import write_forces
 from physpose.io.storage import write_storage
 from physpose.plausibility import Recording
 from sims import planted
@@ -391,3 +392,60 @@ def test_an_unknown_check_of_a_fit_is_refused():
 
     with pytest.raises(PhysposeError, match="unknown check 'bullet'; known: mujoco"):
         fit("clip.mp4", check="bullet")
+
+
+# --- measured forces --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A walk whose forces fit it exactly."""
+    return walker.walk()
+
+
+def test_measured_forces_are_judged_in_place_of_estimated_ones(made):
+    p = check((made.time, made.q), made.body, forces=made.forces)
+    assert p["root residual force"].passed
+    assert p["root residual force"].series.max() < 0.1  # [%]
+    light = replace(made.forces, wrenches=tuple(replace(w, force=0.8 * w.force) for w in made.forces.wrenches))
+    q = check((made.time, made.q), made.body, forces=light)
+    assert not q["root residual force"].passed
+    assert np.nanmax(q["root residual force"].series) == pytest.approx(25.0, abs=2.0)  # 0.2 / 0.8
+
+
+def test_measured_forces_agree_with_inverse_dynamics(made):
+    """The same files by either way."""
+    result = inverse_dynamics((made.time, made.q), made.body, forces=made.forces)
+    p = check((made.time, made.q), made.body, forces=made.forces)
+    for m in check(result):
+        np.testing.assert_allclose(p[m.name].series, m.series, atol=1e-6, err_msg=m.name)
+
+
+def test_measured_forces_take_the_place_of_a_results_own(made):
+    without = inverse_dynamics((made.time, made.q), made.body)
+    assert check(without, forces=made.forces)["root residual force"].passed
+
+
+def test_measured_forces_from_the_command_line(made, tmp_path, capsys):
+    motion = write_mot(tmp_path / "walk.mot", made_simulation(made))
+    forces = write_forces(tmp_path / "grf.mot", made.forces.wrenches)
+    who = ["--age", "30", "--sex", "m", "--height", "1.75", "--mass", "72"]
+    cli.main(["check", str(motion), *who, "--forces", str(forces), "--json"])
+    measures = json.loads(capsys.readouterr().out)["measures"]
+    residual = next(m for m in measures if m["name"] == "root residual force")
+    assert residual["passed"]
+
+
+def made_simulation(made):
+    """As ``write_mot`` takes it."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(skeleton=made.body, q=made.q, time=made.time)
+
+
+def test_measured_forces_need_coordinates(made):
+    points = np.random.default_rng(0).normal(size=(len(made.time), 17, 3))
+    with pytest.raises(InputError, match="points only"):
+        check((made.time, points), keypoint_set="coco17", forces=made.forces)
+    with pytest.raises(InputError, match="force_lowpass filters measured forces"):
+        check((made.time, made.q), made.body, force_lowpass=10.0)

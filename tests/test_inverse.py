@@ -14,7 +14,7 @@ from physpose.errors import InputError, UnknownNameError
 from physpose.io.forces import Forces, write_forces
 from physpose.io.storage import read_storage, write_storage
 from physpose.known_motion import read_motion
-from physpose.residuals import ResidualLimits
+from physpose.plausibility import PlausibilitySettings
 from physpose.skeleton import load_skeleton
 from physpose.types import Wrench
 
@@ -130,7 +130,7 @@ def test_forces_too_small_for_the_body_are_told_in_words(made):
     text = " ".join(result.warnings)
     assert "residual force at the root reaches 11" in text
     assert "5 % is the limit" in text
-    lenient = ResidualLimits(force=0.2, moment=1.0)
+    lenient = PlausibilitySettings(residual_force=0.2, residual_moment=1.0)
     result = physpose.inverse_dynamics((made.time, made.q), made.body, forces=light, limits=lenient)
     assert "residual" not in " ".join(result.warnings)
     assert any(a.what == "residual at the root" for a in result.assumptions)

@@ -390,6 +390,31 @@ def test_own_file_extends_a_shipped_one(tmp_path):
     assert keypoints(mine)["right_hip"][2] < keypoints(adult)["right_hip"][2]
 
 
+def shank(body) -> float:
+    """[m], of a body 1.7 m tall."""
+    return -float(body.bodies[body.body_index("talus_r")].joint.translation[1])
+
+
+@pytest.mark.parametrize("number", ["0.26", "{all: 0.26}", "{all: 0.26, source: me}", "{f: 0.26, m: 0.26}",
+                                    "{age: [18, 60], all: [0.26, 0.26]}"])  # fmt: skip
+@pytest.mark.parametrize(("base", "age"), [("adult", 30), ("adult", 18.5), ("child", 14), ("child", 19)])
+def test_a_number_of_an_own_file_counts_in_whatever_form(tmp_path, number, base, age):
+    """And at every age, also where the shipped body turns into the next one."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {base}\nname: mine\ndimensions: {{shank: {number}}}\n")
+    mine = load_skeleton(path, age=age, sex="f", height=1.7, mass=60)
+    shipped = load_skeleton(base, age=age, sex="f", height=1.7, mass=60)
+    assert shank(mine) == pytest.approx(0.26 * 1.7, rel=0.03)  # all lengths together are scaled to the height
+    assert abs(shank(mine) - shank(shipped)) > 0.005
+
+
+def test_a_form_of_number_that_does_not_exist_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: adult\nname: mine\ndimensions: {shank: {both: 0.26}}\n")
+    with pytest.raises(InputError, match="a number has both; possible: age, all, f, m, source"):
+        load_skeleton(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("[1, 2]", "not a mapping"), ("a: [", "cannot be read as YAML"), ("name: x", "lacks bodies"), (None, "no such")],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Sex = Literal["f", "m", "x"]
 SHIPPED = ("adult", "child", "infant")
+FORMS = ("age", "all", "f", "m")  # of a number: see ``at_age``
 LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same in C: ten times as fast
 REQUIRED = ("name", "bodies", "dimensions", "masses", "segments", "inertia", "coordinates", "motions", "margin",
             "contact_points", "seat_points", "vertex", "landmarks", "scale_groups", "spreads", "reference",
@@ -73,11 +74,16 @@ def _extended(data: dict[str, Any]) -> dict[str, Any]:
     base = str(data["extends"])
     if base not in (*SHIPPED, "human"):
         raise UnknownNameError("skeleton to extend", base, (*SHIPPED, "human"))
-    return _merged(read_shipped(base), data)
+    out = _merged(read_shipped(base), data)
+    for other in {"younger", "older"} - data.keys() if {"dimensions", "masses"} & data.keys() else ():
+        out.pop(other, None)  # whose numbers would take the place of the file's own at some ages
+    return out
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    out = dict(base)
+    """``base`` with what ``over`` says; a number said in one form (by age, of all) takes the place of other forms."""
+    forms = {*FORMS} if {*FORMS} & over.keys() and {"age", "all"} & (base.keys() | over.keys()) else set()
+    out = {key: value for key, value in base.items() if key not in forms}
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
         out[key] = _merged(out[key], value) if both else value
@@ -87,11 +93,16 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def at_age(value: Any, age: float, sex: Sex) -> Array:
     """A number (or list of numbers) of a skeleton file at ``age`` [years] for ``sex``.
 
-    Plain: itself. ``{f, m}``: by sex, "x" being the mean. ``{age, f, m}`` or ``{age, all}``: interpolated in age by
-    piecewise cubics that keep monotony (Fritsch & Carlson 1980), constant beyond the ends.
+    Plain: itself. ``{all}``: whatever sex and age. ``{f, m}``: by sex, "x" being the mean. ``{age, f, m}`` or ``{age,
+    all}``: interpolated in age by piecewise cubics that keep monotony (Fritsch & Carlson 1980), constant beyond the
+    ends.
     """
     if not isinstance(value, dict):
         return np.asarray(value, float)
+    if unknown := value.keys() - {*FORMS, "source"}:
+        raise InputError(f"a number has {', '.join(map(str, sorted(unknown)))}; possible: {', '.join(FORMS)}, source")
+    if "all" in value and "age" not in value:
+        return np.asarray(value["all"], float)
     if "age" in value:
         return np.asarray(_interpolated(value, age, sex))
     f, m = np.asarray(value["f"], float), np.asarray(value["m"], float)

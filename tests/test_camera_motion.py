@@ -133,6 +133,14 @@ def test_a_flash_is_no_moving_camera():
     assert camera_at_rest(camera_motion(album, seen))[1] == ()
 
 
+def test_a_cut_is_told():
+    """Nothing of the first scene is found again in the second: what is lost counts as far."""
+    second = scenery(5)[200:, 200:][: SIZE[1], : SIZE[0]]
+    found = camera_motion(*filmed(at_rest, scenery(), also=lambda i, view: second if i > 45 else view))
+    assert np.isinf(found.distance[found.moved]).all()
+    assert "cut" in camera_at_rest(found)[1][0]
+
+
 @pytest.mark.parametrize(("contrast", "box"), [(0.0, (130, 400)), (60.0, (900, 500))], ids=["blank wall", "close"])
 def test_where_nothing_is_seen_nothing_is_told(contrast, box):
     found = camera_motion(*filmed(lambda i: (2.0 * i, 0.0), scenery(contrast=contrast), box=box))

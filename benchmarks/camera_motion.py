@@ -145,6 +145,8 @@ def fits(path: Path) -> dict[str, dict]:
     with tempfile.TemporaryDirectory() as folder:
         still = None
         for name, shift in motions().items():
+            if name == f"pan {max(PAN):g}":  # the person leaves the picture at once
+                continue
             file = Path(folder) / "moved.mp4"
             write_moved(path, file, shift)
             for physics in ("full", "none"):

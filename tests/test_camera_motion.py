@@ -160,6 +160,8 @@ def test_only_the_persons_time_counts():
     found = replace(found, time=np.array([(0.0, 0.4), (0.4, 0.8), (2.0, 2.4), (2.8, 3.2)]))
     assert camera_at_rest(found)[1] != ()
     assert camera_at_rest(found.between(0.0, 2.0))[1] == ()
+    assert camera_at_rest(found.between(2.1, 2.2))[1] != ()  # seen for a moment, in which the camera moves
+    assert len(found.between(5.0, 6.0).distance) == 0
 
 
 def test_album_of_a_long_clip_stays_small_and_even():

@@ -61,8 +61,10 @@ class CameraMotion:
     image_size: tuple[int, int]  # width, height [px]
 
     def between(self, first: float, last: float) -> CameraMotion:
-        """The same with only the pairs from ``first`` to ``last`` [s]."""
+        """The same with only the pairs from ``first`` to ``last`` [s]; if there are none, those that reach into it."""
         keep = (self.time[:, 0] >= first) & (self.time[:, 1] <= last)
+        if not keep.any():
+            keep = (self.time[:, 0] <= last) & (self.time[:, 1] >= first)
         return replace(self, time=self.time[keep], distance=self.distance[keep])
 
     @property

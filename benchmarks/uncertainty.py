@@ -11,11 +11,13 @@ with. "video": a phone's clip of a walk; what is drawn anew is the error about t
 then is the truth.
 
 sigma: reported, RMS over frames and components. spread: standard deviation over the fits, RMS likewise. error: of the
-fits from the truth, RMS. spread / sigma tells of the noise alone; the part of error that is no spread is what smoothness,
-postures and the rules of contact prefer over what is seen; both belong to sigma. inside: part of all frames and
-components in which the 90 % interval holds the truth. The truth's torques and forces are those that the same rules of
-contact give for the true motion and its true rates; "torques, simulated" are the simulation's own, whose feet share
-their load otherwise. shared: the part of the torques' variance that comes of not knowing how contacts share a load.
+fits from the truth, RMS. spread/s tells of the noise alone. What of the error is no spread comes again with each fit,
+as what smoothness, usual postures and the rules of contact prefer over what is seen; sigma is to hold both: error/s.
+inside: the part of all frames and components in which the 90 % interval holds the truth.
+
+The truth's torques and forces are those that the same rules of contact give for the true motion and its true rates;
+"torques, legs, simulated" are the simulation's own, whose feet share their load otherwise. shared: the part of the
+torques' variance that comes of not knowing how contacts share a load, which the same rules cannot show.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import platform
 import sys
 import time as clock
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

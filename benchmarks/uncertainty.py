@@ -4,7 +4,8 @@
 
 One motion is fitted again and again, each time with fresh errors of its keypoints, drawn as the estimator takes them to
 be: as large as each keypoint's spread in the skeleton file, lasting 0.2 s; the detector's depths, where there are any,
-with 0.1 m along the line of sight. Focal length, height and mass given, all settings the defaults.
+with 0.1 m along the line of sight. Focal length, height and mass given, all settings the defaults; the people's
+proportions are drawn from what is known of people's, and the fit is not told.
 
 "walk", "squat": simulations; "walk 2 px": the same walk with white errors of 2 px, far fewer than the estimator reckons
 with. "video": a phone's clip of a walk; what is drawn anew is the error about the motion that was found in it, which
@@ -15,9 +16,10 @@ fits from the truth, RMS. spread/s tells of the noise alone. What of the error i
 as what smoothness, usual postures and the rules of contact prefer over what is seen; sigma is to hold both: error/s.
 inside: the part of all frames and components in which the 90 % interval holds the truth.
 
-The truth's torques and forces are those that the same rules of contact give for the true motion and its true rates;
-"torques, legs, simulated" are the simulation's own, whose feet share their load otherwise. shared: the part of the
-torques' variance that comes of not knowing how contacts share a load, which the same rules cannot show.
+The truth's torques and forces are those that the same rules of contact give for the true motion and its true rates.
+Sigma holds that feet, heels and toes may share their load otherwise: "torques, legs, simulated" are the simulation's
+own, whose feet do. "torques, legs, of motion": against the same rules' torques with that part of sigma left out; how
+much of the variance it is, is told above the table.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ from typing import Any
 import numpy as np
 import torch
 from opencap_clips import CLIPS
-from torque_noise import ADULT, EARTH, PIXELS, lasting, resting
+from torque_noise import ADULT, EARTH, PIXELS, lasting, people, resting
 
 import physpose
-from physpose import FitResult, KinematicChain, load_skeleton
+from physpose import FitResult, KinematicChain
 from physpose.estimation.dynamics import dynamics_of
 from physpose.progress import SILENT
 from physpose.skeleton.model import Skeleton
@@ -59,9 +61,9 @@ LEGS = ("hip", "knee", "ankle", "subtalar", "mtp")
 UNITS = {
     "angles": ("deg", 180 / np.pi), "angles, legs": ("deg", 180 / np.pi), "velocities": ("deg/s", 180 / np.pi),
     "accelerations": ("rad/s^2", 1.0), "torques": ("N.m", 1.0), "torques, legs": ("N.m", 1.0),
-    "torques, legs, simulated": ("N.m", 1.0), "contact forces": ("N", 1.0), "joint centres": ("mm", 1e3),
-    "centre of mass": ("mm", 1e3), "momentum": ("kg.m/s", 1.0), "angular momentum": ("kg.m^2/s", 1.0),
-    "kinetic energy": ("J", 1.0), "potential energy": ("J", 1.0),
+    "torques, legs, of motion": ("N.m", 1.0), "torques, legs, simulated": ("N.m", 1.0), "contact forces": ("N", 1.0),
+    "joint centres": ("mm", 1e3), "centre of mass": ("mm", 1e3), "momentum": ("kg.m/s", 1.0),
+    "angular momentum": ("kg.m^2/s", 1.0), "kinetic energy": ("J", 1.0), "potential energy": ("J", 1.0),
 }  # fmt: skip
 
 
@@ -129,11 +131,11 @@ def of_video() -> Case:
 
 
 def cases() -> dict[str, Callable[[], Case]]:
-    body = load_skeleton("adult", **ADULT)
+    one, other = people(2)
     return {
-        "walk": lambda: of_simulation(walk.simulate(body, 2.5)),
-        "walk 2 px": lambda: of_simulation(walk.simulate(body, 2.5), PIXELS),
-        "squat": lambda: of_simulation(planted.simulate(body, planted.DURATION["squat"], motion="squat")),
+        "walk": lambda: of_simulation(walk.simulate(one, 2.5)),
+        "walk 2 px": lambda: of_simulation(walk.simulate(one, 2.5), PIXELS),
+        "squat": lambda: of_simulation(planted.simulate(other, planted.DURATION["squat"], motion="squat")),
         "video": of_video,
     }
 
@@ -205,10 +207,12 @@ def compared(case: Case, fits: list[FitResult]) -> dict[str, dict[str, float]]:
         for name, x in values(fit, fit.skeleton, np.eye(3), np.zeros(3)):
             found[name].append(x)
             sigma[name].append(said[name])
+    same, moved, own = "torques, legs", "torques, legs, of motion", "torques, legs, simulated"
+    truth[moved], found[moved] = truth[same], found[same]
+    sigma[moved] = [np.sqrt(np.maximum(s**2 - shared(f), 0)) for s, f in zip(sigma[same], fits, strict=True)]
     if case.tau is not None:
-        name, same = "torques, legs, simulated", "torques, legs"
-        truth[name] = [case.tau[:, 6:][:, legs_of(case.skeleton)]] * len(fits)
-        found[name], sigma[name] = found[same], sigma[same]
+        truth[own] = [case.tau[:, 6:][:, legs_of(case.skeleton)]] * len(fits)
+        found[own], sigma[own] = found[same], sigma[same]
     out = {}
     for name in (n for n in UNITS if found[n]):
         x, s, y = (np.stack(v)[:, inside] * UNITS[name][1] for v in (found[name], sigma[name], truth[name]))
@@ -228,9 +232,8 @@ def figures(found: Array, sigma: Array, truth: Array) -> dict[str, float]:
     }  # fmt: skip
 
 
-def shared(fit: FitResult) -> float:
-    """Part of the legs' torques' variance that is the contacts': how they share a load, not how the body moves."""
-    assert fit.sigma is not None
+def shared(fit: FitResult) -> Array:
+    """Variance (T, n) [N^2.m^2] of the legs' torques that is the contacts': how they share a load in any one motion."""
     body, chain = fit.skeleton, KinematicChain(fit.skeleton)
     names = [p.name for p in body.support_points]
     belief = np.zeros((len(fit.time), len(names)))
@@ -240,15 +243,17 @@ def shared(fit: FitResult) -> float:
     frames = chain.fk(torch.as_tensor(fit.q))
     points = chain.points(body.support_points)
     J = chain.point_jacobian(frames, points, chain.locate(frames, points)).flatten(1, 2)
-    own = ((J.mT @ forces.covariance) * J.mT).sum(-1).numpy()[:, 6:][:, legs_of(body)]
-    return float(own.mean() / (fit.sigma.tau[:, 6:][:, legs_of(body)] ** 2).mean())
+    # tau = ... - J' f
+    return ((J.mT @ forces.covariance) * J.mT).sum(-1).numpy()[:, 6:][:, legs_of(body)]
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def show(name: str, n: int, rows: dict[str, dict[str, float]], part: float, seconds: float) -> None:
-    print(f"\n{name}: {n} fits, {seconds:.0f} s; shared: {100 * part:.0f} % of the variance of the legs' torques")
+def show(name: str, n: int, rows: dict[str, dict[str, float]], seconds: float) -> None:
+    whole, motion = (rows[q]["sigma"] for q in ("torques, legs", "torques, legs, of motion"))
+    part = 100 * (1 - (motion / whole) ** 2)
+    print(f"\n{name}: {n} fits, {seconds:.0f} s; of the variance of the legs' torques {part:.0f} % are shared loads")
     print(f"{'':26s}{'unit':>9s}{'sigma':>9s}{'spread':>9s}{'error':>9s}{'spread/s':>10s}{'error/s':>9s}{'inside':>8s}")
     for quantity, r in rows.items():
         print(
@@ -270,9 +275,8 @@ def main() -> int:
     for name in args.cases:
         case, start = known[name](), clock.perf_counter()
         fits = [case.fit(seed) for seed in range(args.fits)]
-        rows, part = compared(case, fits), float(np.mean([shared(f) for f in fits]))
-        show(name, args.fits, rows, part, clock.perf_counter() - start)
-        report["cases"][name] = {"shared": part, "rows": rows}
+        report["cases"][name] = compared(case, fits)
+        show(name, args.fits, report["cases"][name], clock.perf_counter() - start)
     out = Path(__file__).parent / "results" / "uncertainty.json"
     out.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written: {out}")

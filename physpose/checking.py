@@ -15,9 +15,8 @@ from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
 from physpose.estimation.dynamics import SUPPORT_HEIGHT, dynamics_of
-from physpose.estimation.plates import assign_to_feet
 from physpose.estimation.settings import EstimationSettings
-from physpose.inverse import body_wrenches, contacts_of, measured_forces, shape_of
+from physpose.inverse import body_wrenches, measured_forces, shape_of, with_residual, with_torques
 from physpose.io.forces import Forces
 from physpose.known_motion import Kinematics
 from physpose.motions import Given, Reading, read_motion
@@ -93,7 +92,7 @@ def check(
     )  # fmt: skip
     given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees), keypoint_set, bones)
     if forces is not None:
-        given = _with_measured(given, forces, lowpass, force_lowpass)
+        given = _with_measured(given, forces, lowpass, force_lowpass, gravity)
     elif force_lowpass is not None:
         raise InputError("force_lowpass filters measured forces: give forces=, or leave it out")
     recording = _recording(given, external or {}, gravity, floor)
@@ -124,21 +123,20 @@ def _recording(
 
 
 def _with_measured(
-    given: Given, forces: str | Path | Forces, lowpass: float | None, force_lowpass: float | str | None
-) -> Given:
+    given: Given, forces: str | Path | Forces, lowpass: float | None, force_lowpass: float | str | None,
+    gravity: Sequence[float] | None,
+) -> Given:  # fmt: skip
     """The motion with measured forces in place of what it had."""
     body, moved = given.skeleton, given.motion or given.kinematics
     if body is None or moved is None:
         raise InputError(f"{given.source} has points only: measured forces need a skeleton's coordinates")
-    measured = measured_forces(forces, moved.time, lowpass, force_lowpass, None, body)
-    assert measured is not None
-    frames = KinematicChain(body).fk(torch.as_tensor(moved.q))
-    places = frames.p.numpy(), frames.R.numpy()
-    found = assign_to_feet(measured, body, moved.time, *places, None)
-    contacts = contacts_of(found, body, moved.time, *places)
+    g = _gravity(given, gravity)
     plain = Kinematics(time=moved.time, q=moved.q, v=moved.v, a=moved.a, source=given.source)
-    notes = (*given.notes, *measured.warnings, *found.warnings)
-    return replace(given, motion=None, kinematics=plain, contacts=contacts, notes=notes)
+    measured = measured_forces(forces, plain.time, lowpass, force_lowpass, None, body)
+    motion, of_forces = with_torques(plain, body, g, measured)
+    motion, residual = with_residual(motion, body, g, None, None)
+    doubts = tuple(w for step in (*of_forces, *residual) for w in step.warnings)
+    return replace(given, motion=motion, gravity=g, notes=(*given.notes, *doubts))
 
 
 def _contact_points(body: Skeleton, q: Array) -> Array:

@@ -86,16 +86,24 @@ def inverse_dynamics(
     check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
+    measured = measured_forces(forces, known.time, lowpass, force_lowpass, bodies, body)
+    moved, of_forces = with_torques(known, body, g, measured, plates)
+    moved, opensim = _like_opensim(KinematicChain(body), moved) if like_opensim else (moved, ())
+    moved, residual = with_residual(moved, body, g, limits, plates)
+    evidence: tuple[Evidence, ...] = (body, known, *opensim, *of_forces, *residual)
+    return _finished(moved, known, body, g, evidence, clock.perf_counter() - start)
+
+
+def with_torques(
+    known: Kinematics, body: Skeleton, gravity: Array, measured: Forces | None, plates: PlateSettings | None = None
+) -> tuple[Motion, tuple[Evidence, ...]]:
+    """The motion with the measured forces given to the bodies that made them, and its torques."""
     chain = KinematicChain(body)
     positions, rotations = _poses(chain, known.q)
-    measured = measured_forces(forces, known.time, lowpass, force_lowpass, bodies, body)
     given = assign_to_feet(measured, body, known.time, positions, rotations, plates) if measured else None
     contacts = contacts_of(given, body, known.time, positions, rotations)
-    moved = _dynamics(chain, known, positions, rotations, contacts, g)
-    moved, opensim = _like_opensim(chain, moved) if like_opensim else (moved, ())
-    moved, residual = with_residual(moved, body, g, limits, plates)
-    evidence = (body, known, *opensim, *((measured, given) if measured and given else ()), *residual)
-    return _finished(moved, known, body, g, evidence, clock.perf_counter() - start)
+    moved = _dynamics(chain, known, positions, rotations, contacts, gravity)
+    return moved, (measured, given) if measured and given else ()
 
 
 def shape_of(motion: Any, skeleton: str | Path, who: dict[str, Any]) -> dict[str, Any]:

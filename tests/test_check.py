@@ -449,3 +449,11 @@ def test_measured_forces_need_coordinates(made):
         check((made.time, points), keypoint_set="coco17", forces=made.forces)
     with pytest.raises(InputError, match="force_lowpass filters measured forces"):
         check((made.time, made.q), made.body, force_lowpass=10.0)
+
+
+def test_frames_that_measured_forces_do_not_cover_are_told_and_not_judged(made):
+    one = type(made.forces)(wrenches=made.forces.wrenches[:1], source="one plate")
+    found = check((made.time, made.q), made.body, forces=one)
+    assert np.isnan(found["root residual force"].series[made.stance == 1]).all()
+    assert found["root residual force"].passed
+    assert "more support than was measured" in " ".join(found.notes)

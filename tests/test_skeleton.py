@@ -408,6 +408,35 @@ def test_a_number_of_an_own_file_counts_in_whatever_form(tmp_path, number, base,
     assert abs(shank(mine) - shank(shipped)) > 0.005
 
 
+@pytest.mark.parametrize(("base", "age"), [("adult", 19.0), ("child", 19.0), ("infant", 1.5)])
+def test_what_an_own_file_leaves_stays_as_the_age_has_it(tmp_path, base, age):
+    """Also where the shipped body turns into the next one: only the heads differ."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {base}\nname: mine\ndimensions: {{head_depth: {{all: 0.2}}}}\n")
+    mine, shipped = (load_skeleton(n, age=age, sex="f", height=1.5 if age > 2 else 0.8) for n in (path, base))
+    for a, b in zip(mine.bodies, shipped.bodies, strict=True):
+        np.testing.assert_allclose(a.mass, b.mass, rtol=1e-12)
+        np.testing.assert_allclose(a.joint.translation, b.joint.translation, rtol=1e-12)
+    deeper = [p for p, q in zip(*(s.keypoint_set("blazepose33").points for s in (mine, shipped)), strict=True)
+              if not np.allclose(p.offset, q.offset)]  # fmt: skip
+    assert {p.body for p in deeper} == {"head"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("dimensions: {shnk: {all: 0.26}}", "unknown name in dimensions 'shnk'; known: .*shank"),
+        ("masses: {legs: {all: 0.26}}", "unknown name in masses 'legs'; known: .*thigh"),
+        ("dimension: {shank: {all: 0.26}}", "unknown entry of .* 'dimension'; known: .*dimensions"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path, entry, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: adult\nname: mine\n{entry}\n")
+    with pytest.raises(UnknownNameError, match=message):
+        load_skeleton(path)
+
+
 def test_a_form_of_number_that_does_not_exist_is_refused(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: adult\nname: mine\ndimensions: {shank: {both: 0.26}}\n")

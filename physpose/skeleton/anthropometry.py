@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from physpose.skeleton.files import Sex, at_age, read_shipped
+from physpose.skeleton.files import Sex, at_age, body_at_another_age, read_shipped
 from physpose.skeleton.model import Subject
 from physpose.types import Array
 
@@ -31,14 +31,16 @@ def proportions(data: dict[str, Any], age: float, sex: Sex) -> Proportions:
     if older is None or age <= older["from"]:
         return own
     t = min((age - older["from"]) / (older["to"] - older["from"]), 1.0)
-    other, w = _own_proportions(read_shipped(older["use"]), age, sex), t * t * (3 - 2 * t)
+    other, w = _own_proportions(body_at_another_age(data, older["use"]), age, sex), t * t * (3 - 2 * t)
     return Proportions(lengths=_mixed(own.lengths, other.lengths, w), masses=_mixed(own.masses, other.masses, w))
 
 
 def for_age(data: dict[str, Any], age: float) -> dict[str, Any]:
-    """The file to use at ``age``: a younger body's where the file says so."""
+    """The file to use at ``age``: a younger body's where the file says so, with what the file changes."""
     younger = data.get("younger")
-    return for_age(read_shipped(younger["use"]), age) if younger and age < younger["below"] else data
+    if not younger or age >= younger["below"]:
+        return data
+    return for_age(body_at_another_age(data, younger["use"]), age)
 
 
 def n_sides(name: str) -> int:

@@ -23,6 +23,8 @@ LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the s
 REQUIRED = ("name", "bodies", "dimensions", "masses", "segments", "inertia", "coordinates", "motions", "margin",
             "contact_points", "seat_points", "vertex", "landmarks", "scale_groups", "spreads", "reference",
             "ages")  # fmt: skip
+OPTIONAL = ("extends", "description", "sources", "population", "younger", "older")
+OF_ITS_OWN = ("extends", "name", "description", "ages", "younger", "older")  # not shared by a body at another age
 
 
 def skeleton_folder() -> Path:
@@ -45,11 +47,36 @@ def read_skeleton_file(name: str | os.PathLike[str]) -> dict[str, Any]:
         return read_shipped(str(name))
     if not path.is_file():
         raise InputError(f"no such skeleton file: {path}")
-    data = _extended(_parse(path))
+    own = _parse(path)
+    _check_keys(path, own)
+    data = _extended(own)
     missing = [key for key in REQUIRED if key not in data]
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; 'extends: human' brings all but sizes and masses")
-    return data
+    return data | {"changes": {key: value for key, value in own.items() if key not in OF_ITS_OWN}}
+
+
+def _check_keys(path: Path, own: dict[str, Any]) -> None:
+    """Refuse what would have no effect."""
+    if unknown := [str(key) for key in own if key not in (*REQUIRED, *OPTIONAL)]:
+        raise UnknownNameError(f"entry of {path}", unknown[0], (*OPTIONAL, *REQUIRED))
+
+
+def check_used(data: dict[str, Any]) -> None:
+    """Refuse sizes and masses of a file's own that no body has, since they would have no effect."""
+    used = {
+        "dimensions": [d for b in data["bodies"].values() for d in b["size"]],
+        "masses": [s["segment"] for s in data["segments"].values()],
+    }
+    for section, names in used.items():
+        if unknown := [n for n in data.get("changes", {}).get(section, ()) if n not in names]:
+            raise UnknownNameError(f"name in {section}", str(unknown[0]), dict.fromkeys(names))
+
+
+def body_at_another_age(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The shipped body ``name`` with what the file ``data`` changes: who grows older keeps it."""
+    shipped = read_shipped(name)
+    return _merged(shipped, data["changes"]) | {"changes": data["changes"]} if "changes" in data else shipped
 
 
 @cache
@@ -74,10 +101,7 @@ def _extended(data: dict[str, Any]) -> dict[str, Any]:
     base = str(data["extends"])
     if base not in (*SHIPPED, "human"):
         raise UnknownNameError("skeleton to extend", base, (*SHIPPED, "human"))
-    out = _merged(read_shipped(base), data)
-    for other in {"younger", "older"} - data.keys() if {"dimensions", "masses"} & data.keys() else ():
-        out.pop(other, None)  # whose numbers would take the place of the file's own at some ages
-    return out
+    return _merged(read_shipped(base), data)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

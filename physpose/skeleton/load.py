@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from physpose.errors import InputError, SubjectError
 from physpose.skeleton.build import build_skeleton
-from physpose.skeleton.files import SHIPPED, read_skeleton_file
+from physpose.skeleton.files import SHIPPED, check_used, read_skeleton_file
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.smpl_file import FAMILIES, WHERE, is_smpl_file
 from physpose.skeleton.subject import complete_subject
@@ -64,6 +64,7 @@ def load_skeleton(
         return _from_file(Path(name), age=age, sex=sex, height=height, mass=mass)
     data: dict[str, Any] = read_skeleton_file(name)
     try:
+        check_used(data)
         subject, assumptions, warnings = complete_subject(data, age=age, sex=sex, height=height, mass=mass)
         return build_skeleton(data, subject, assumptions, warnings)
     except (KeyError, TypeError, AttributeError) as error:

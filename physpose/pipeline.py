@@ -18,6 +18,7 @@ from physpose.caveats import (
     focal_caveat,
     gravity_found,
     length_caveat,
+    rate_caveat,
     seat_caveat,
     tilt_caveat,
     unexplained,
@@ -283,7 +284,7 @@ def _result(
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
     lines, doubts = seen.notes(trajectory, gravity)
     pace = Assumption(what="jerk", value=f"{trajectory.pace:.2f} of that of people who walk", source="estimated")
-    warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *residual_warning)
+    warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *rate_caveat(motion.time), *residual_warning)
     if gravity.any():
         warnings += seat_caveat(motion, trajectory.skeleton)
     if not trajectory.converged:

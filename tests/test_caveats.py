@@ -10,7 +10,15 @@ import torch
 from example_result import example_result
 from scipy.spatial.transform import Rotation
 
-from physpose.caveats import checked_gravity, focal_caveat, length_caveat, seat_caveat, tilt_caveat, unexplained
+from physpose.caveats import (
+    checked_gravity,
+    focal_caveat,
+    length_caveat,
+    rate_caveat,
+    seat_caveat,
+    tilt_caveat,
+    unexplained,
+)
 from physpose.chain import KinematicChain
 from physpose.errors import InputError
 from physpose.estimation.video_problem import CameraPrior
@@ -82,6 +90,16 @@ def test_crooked_cameras_are_told(turn, warns):
 def test_short_clips_are_told(time, start):
     text = length_caveat(np.array(time))
     assert text == () if start is None else text[0].startswith(start)
+
+
+@pytest.mark.parametrize(("step", "warns"), [(0.2, True), (0.1, True), (1 / 15, False), (1 / 30, False)])
+def test_slow_clips_are_told(step, warns):
+    time = step * np.arange(20)
+    time[5:] += 1.0  # a gap is no step
+    text = rate_caveat(time)
+    assert len(text) == warns
+    assert all(f"{1 / step:.3g} frames a second" in t and "too small" in t for t in text)
+    assert rate_caveat(time[:2]) == ()
 
 
 @pytest.mark.parametrize("gravity", [(0, 0, 9.81), (9.81, 0, 0), (0, 0, np.nan), (0, 0), "estimate", None, -9.81])

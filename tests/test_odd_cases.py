@@ -228,10 +228,13 @@ def test_ankles_alone_are_enough(clip, camera, walked):
 # --- few frames -------------------------------------------------------------------------------------------------------
 
 
-def test_five_frames_a_second_give_angles_and_little_of_forces(walked, camera, whole, adult):
+def test_five_frames_a_second_give_angles_and_it_is_said_that_forces_are_not_known(walked, camera, whole):
     keypoints, keep = filmed(walked, camera, fps=5.0)
     result = fitted(keypoints, camera)
     assert len(result.time) == len(keep)
     assert not [w for w in result.warnings if "not seen" in w]  # a step of 0.2 s is no gap
+    told = [w for w in result.warnings if "too few to follow accelerations" in w]
+    assert len(told) == 1
+    assert not [w for w in whole.warnings if "too few" in w]
     assert compare(result, walked, keep, camera).rms(LEGS) < 4.0
     assert covered(result, walked, keep) > 0.85

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.errors import InputError
+from physpose.plausibility.recording import located
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
 
@@ -24,6 +26,8 @@ MOMENT_LIMIT = 0.1  # body weights times stature: a good part of a hip's largest
 SHARE_LIMIT, MOSTLY = 0.1, 0.5  # of the frames
 TILT_LIMIT = 40.0  # [deg] from level; chosen with four cameras in view that stood crooked by 26 to 33 deg
 FOCAL_LIMIT = 3.0  # standard deviations of the prior
+SLIDE_SPEED = 0.5  # [m/s]; with two clips in view: 0.03 from a tripod, 1.0 where the camera follows
+CARRIED = 0.5  # body weights that the surroundings have to give
 SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
 SEAT_TIME = 1.0  # [s]
 MOST_TILT = 5.0  # [deg] between the fall and the world's -z
@@ -164,6 +168,41 @@ def camera_at_rest(background: CameraMotion) -> tuple[Assumption, tuple[str, ...
 
 def _pixels(x: float) -> str:
     return f"{x:.1f} px" if math.isfinite(x) else "more than can be followed"
+
+
+def sliding_caveat(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[str, ...]:
+    """A warning if the lowest point of the body mostly moves over the floor while the floor has to carry it.
+
+    So it looks if the camera goes with the person, or the floor does; keypoints alone do not tell.
+    """
+    if len(motion.time) < 2 or not skeleton.contact_points or not gravity.any():
+        return ()
+    speed = _lowest_speed(motion, skeleton)[_on_the_floor(motion, skeleton, gravity)]
+    share = float(np.mean(speed > SLIDE_SPEED)) if len(speed) else 0.0
+    if share <= MOSTLY:
+        return ()
+    return (
+        f"in {100 * share:.0f} % of the frames that need a floor the lowest foot slides over it, by "
+        f"{np.median(speed):.1f} m/s (median): a camera that moves along, a treadmill, somebody who is carried or "
+        "glides? Do not trust the path through the world, contacts, forces or torques",
+    )
+
+
+def _lowest_speed(motion: Motion, skeleton: Skeleton) -> Array:
+    """Horizontal speed (T,) [m/s] of the contact point that is lowest."""
+    p = located(skeleton.contact_points, skeleton, motion.positions, motion.rotations)
+    speed = np.linalg.norm(np.gradient(p[..., :2], motion.time, axis=0), axis=-1)
+    lowest: Array = np.take_along_axis(speed, p[..., 2].argmin(1)[:, None], 1)[:, 0]
+    return lowest
+
+
+def _on_the_floor(motion: Motion, skeleton: Skeleton, gravity: Array) -> NDArray[np.bool_]:
+    """(T,) is the body neither in flight nor on a seat?"""
+    root = np.einsum("tj,tj->t", motion.rotations[:, 0, 2], motion.tau[:, :3])  # [N] upward, that no contact gives
+    needed = motion.contacts.force[..., 2].sum(1) + root
+    seat = {p.name for p in skeleton.seat_points}
+    seated = motion.contacts.active[:, [name in seat for name in motion.contacts.points]].any(1)
+    return np.asarray((needed > CARRIED * skeleton.mass * np.linalg.norm(gravity)) & ~seated)
 
 
 def length_caveat(time: Array) -> tuple[str, ...]:

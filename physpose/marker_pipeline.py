@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from physpose.caveats import ESTIMATE, checked_gravity, gravity_found, length_caveat, seat_caveat, unexplained
+from physpose.caveats import (
+    ESTIMATE,
+    checked_gravity,
+    gravity_found,
+    length_caveat,
+    seat_caveat,
+    sliding_caveat,
+    unexplained,
+)
 from physpose.chain import KinematicChain
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
@@ -169,6 +177,7 @@ def _result(
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
         warnings += seat_caveat(motion, fitted.skeleton) if g.any() else ()
+        warnings += sliding_caveat(motion, fitted.skeleton, g)
     details = next((e.details for e in evidence if isinstance(e, ResidualReport)), {})
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},

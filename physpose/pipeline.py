@@ -20,6 +20,7 @@ from physpose.caveats import (
     length_caveat,
     rate_caveat,
     seat_caveat,
+    sliding_caveat,
     tilt_caveat,
     unexplained,
 )
@@ -155,7 +156,7 @@ def _fit_pictures(
         trajectory = seen.fit(body, height_known, numbers, fraction(stage), float(np.linalg.norm(g)))
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, _ = dynamics_of(trajectory.skeleton, seen.shown.keypoints.time, trajectory.q, trajectory.bearing, g)
-    result = _result(motion, trajectory, seen, body, g, watch.seconds, check)
+    result = _result(motion, trajectory, seen, body, g, numbers, watch.seconds, check)
     return result if told is None else told.noted(result)
 
 
@@ -278,8 +279,8 @@ def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumpti
 
 
 def _result(
-    motion: Motion, trajectory: Trajectory, seen: _Seen, body: Skeleton, gravity: Array, seconds: dict[str, float],
-    check: str | None,
+    motion: Motion, trajectory: Trajectory, seen: _Seen, body: Skeleton, gravity: Array, numbers: EstimationSettings,
+    seconds: dict[str, float], check: str | None,
 ) -> FitResult:  # fmt: skip
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
     lines, doubts = seen.notes(trajectory, gravity)
@@ -287,6 +288,8 @@ def _result(
     warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *rate_caveat(motion.time), *residual_warning)
     if gravity.any():
         warnings += seat_caveat(motion, trajectory.skeleton)
+    if numbers.physics != "none":  # else nothing holds feet to a floor
+        warnings += sliding_caveat(motion, trajectory.skeleton, gravity)
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(

@@ -16,6 +16,7 @@ from physpose.caveats import (
     length_caveat,
     rate_caveat,
     seat_caveat,
+    sliding_caveat,
     tilt_caveat,
     unexplained,
 )
@@ -141,3 +142,40 @@ def test_a_seat_that_was_found_needs_no_warning():
         assert bool(seat_caveat(replace(sitting, contacts=seat), result.skeleton)) == (
             not name.startswith(("isch", "th"))
         )
+
+
+def walking(speed: float, carried: float = 1.0):
+    """A motion that stands on the floor while the floor moves with ``speed`` [m/s], carried by so many body weights."""
+    result = example_result()
+    body, T = result.skeleton, len(result.time)
+    q = np.tile(body.neutral, (T, 1))
+    q[:, 0] = speed * result.time
+    frames = KinematicChain(body).fk(torch.as_tensor(q))
+    tau = np.zeros_like(result.tau)
+    tau[:, :3] = (frames.R[:, 0].numpy().swapaxes(1, 2) @ [0, 0, carried * body.mass * 9.81])[..., :]
+    contacts = replace(result.contacts, force=0 * result.contacts.force, active=result.contacts.active & False)
+    return replace(result, q=q, tau=tau, positions=frames.p.numpy(), rotations=frames.R.numpy(), contacts=contacts)
+
+
+@pytest.mark.parametrize(
+    ("speed", "carried", "gravity", "warns"),
+    [
+        (1.2, 1.0, EARTH, True),
+        (0.3, 1.0, EARTH, False),
+        (1.2, 0.0, EARTH, False),
+        (1.2, 1.0, 0 * EARTH, False),
+    ],
+)
+def test_feet_that_slide_where_a_floor_must_carry_are_told(speed, carried, gravity, warns):
+    """Not in flight, not in orbit, not on a seat."""
+    motion = walking(speed, carried)
+    found = sliding_caveat(motion, motion.skeleton, gravity)
+    assert len(found) == warns
+    if warns:
+        assert "in 100 % of the frames" in found[0]
+        assert "by 1.2 m/s" in found[0]
+        points = (*motion.contacts.points, motion.skeleton.seat_points[0].name)
+        T = len(motion.time)
+        seated = replace(motion.contacts, points=points, active=np.ones((T, len(points)), bool),
+                         force=np.zeros((T, len(points), 3)))  # fmt: skip
+        assert sliding_caveat(replace(motion, contacts=seated), motion.skeleton, gravity) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -137,6 +138,31 @@ def test_the_unexplained_wrench_is_what_the_momentum_needs(in_the_air):
     p = located(result.skeleton.support_points, result.skeleton, result.positions, result.rotations)
     moments = np.cross(p - result.com[:, None], result.contacts.force).sum(1)
     np.testing.assert_allclose(result.unexplained[:, 3:] + moments, rate[:, 3:], atol=1e-6)
+
+
+# --- a camera that follows --------------------------------------------------------------------------------------------
+
+
+def test_a_camera_that_goes_along_is_told_from_the_feet_alone(walked, whole):
+    """Keypoints show no background; a person on a treadmill looks the same."""
+    q = walked.q.copy()
+    q[:, :2] = q[:1, :2]
+    on_the_spot = replace(walked, q=q)
+    camera = beside(on_the_spot, distance=5.0)
+    result = fitted(filmed(on_the_spot, camera)[0], camera)
+    told = [w for w in result.warnings if "the lowest foot slides over it" in w]
+    assert len(told) == 1
+    speed = np.linalg.norm(np.gradient(walked.q[:, :2], walked.time, axis=0), axis=1).mean()
+    said = float(re.search(r"by (\d\.\d) m/s", told[0]).group(1))
+    assert said == pytest.approx(speed, abs=0.25)
+    assert not [w for w in whole.warnings if "slides" in w]
+
+
+def test_a_childs_walk_with_a_camera_that_follows(data_dir):
+    """Clinical video, keypoints only: the child stays in the middle of the picture."""
+    folder = data_dir / "mobile_gaitlab/demo/out/keypoints"
+    result = fit(folder, "child", age=8, fps=30, image_size=(320, 480))
+    assert [w for w in result.warnings if "the lowest foot slides over it" in w]
 
 
 # --- gaps -------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ MOST_STEPS = 50  # of Newton's method, for each weight of the barrier
 
 @dataclass(frozen=True, kw_only=True)
 class ForceSettings:
-    """Standard deviations; forces in body weights, moments in body weights times stature. All by judgement."""
+    """Standard deviations; forces in body weights, moments in body weights times stature. By judgement, but one."""
 
     friction: float = 0.8  # shoe on dry floor, a common upper value; slipping is not modelled
     wrench_sigma: tuple[float, float] = (0.01, 0.005)  # of force and moment that are not explained
@@ -36,6 +36,9 @@ class ForceSettings:
     rate_sigma: float = 4.0  # [1/sqrt(s)] of a random walk: a step's rise, about one body weight in 60 ms
     effort_sigma: float = 0.05  # of each joint torque, in body weights times stature
     correlation_time: float = 0.1  # [s] frames within say the same
+    # of a point's horizontal force as found, where two feet share a load: by plates, benchmarks/shared_loads.py; it
+    # counts for the covariance alone
+    horizontal_error: float = 0.05
     barrier: float = 1e-3  # of the friction cones, in units of the objective
 
 
@@ -54,7 +57,9 @@ class ContactForces:
     force: Tensor  # (T, C, 3) [N], world
     residual: Tensor  # (T, 6) needed wrench less what the forces give: force [N], moment about the centre [N.m]
     response: Tensor  # (T, C, 3, 6) d(force)/d(wrench) of the same frame, linearised at the solution
-    covariance: Tensor  # (T, 3 C, 3 C) [N^2] of what the wrench leaves open, each frame by itself
+    covariance: (
+        Tensor  # (T, 3 C, 3 C) [N^2] of what the wrench leaves open: how points share it, whatever the frame rate
+    )
     settled: bool  # did the iteration end where it should
 
 
@@ -125,6 +130,7 @@ class _Problem:
         self._bound(system, belief, mean)
         if effort is not None:
             self._spare(system, effort, weight, stature)
+        self.alone = system.H[0] / self.time_weight[:, None, None]  # of one frame: its neighbours say the same
         self._smooth(system, time)
         self.system = system
         self.linear, self.constant = system.g.clone(), system.H[0].clone()  # of the part without barrier
@@ -235,10 +241,12 @@ class _Problem:
 
     def linearised(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """d(force)/d(wrench) (T, 3 C, 6) [1; 1/m] and covariance (T, 3 C, 3 C) in squared body weights."""
-        H = self.constant + _block_diagonal(self._barrier(f, self.s.barrier)[1])
+        cones = _block_diagonal(self._barrier(f, self.s.barrier)[1])
         G = self.G * (self.time_weight.sqrt()[:, None] / self.scale)[..., None]
-        covariance = torch.linalg.inv(H)
-        return self.weight * (covariance @ G.mT), covariance
+        found = torch.diag(f.new_tensor([1, 1, 0]).repeat(self.C) / self.s.horizontal_error**2)
+        return self.weight * torch.linalg.solve(self.constant + cones, G.mT), torch.linalg.inv(
+            self.alone + cones + found
+        )
 
 
 def believed_sigma(belief: Tensor, without: float, touching: float) -> Tensor:

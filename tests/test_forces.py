@@ -23,12 +23,16 @@ def wrench_at(force: list[float], place: list[float]) -> Array:
     return np.concatenate([force, np.cross(place, force)])
 
 
-def found(wrench: Array, belief: tuple[float, ...] = ALL, effort: Effort | None = None, T: int = 5) -> ContactForces:
+def found(
+    wrench: Array, belief: tuple[float, ...] = ALL, effort: Effort | None = None, T: int = 5, fps: float = 30.0,
+    settings: ForceSettings | None = None,
+) -> ContactForces:  # fmt: skip
     """Of one wrench (6,) that lasts, or of a series (T, 6)."""
     wrench = np.tile(wrench, (T, 1)) if wrench.ndim == 1 else wrench
     T = len(wrench)
-    tensors = (np.arange(T) / 30.0, wrench, np.tile(FEET, (T, 1, 1)), np.tile(belief, (T, 1)))
-    return contact_forces(*(torch.as_tensor(x) for x in tensors), weight=WEIGHT, stature=STATURE, effort=effort)
+    tensors = (np.arange(T) / fps, wrench, np.tile(FEET, (T, 1, 1)), np.tile(belief, (T, 1)))
+    told = {"weight": WEIGHT, "stature": STATURE, "effort": effort, "settings": settings}
+    return contact_forces(*(torch.as_tensor(x) for x in tensors), **told)
 
 
 def forces(wrench: Array, belief: tuple[float, ...] = ALL) -> Array:
@@ -158,3 +162,26 @@ def test_response_and_covariance_are_those_of_the_optimum():
     expected = (one.response[0] @ torch.as_tensor(step)).numpy()
     np.testing.assert_allclose(moved[0].numpy(), expected, atol=0.05 * np.abs(expected).max())
     assert torch.linalg.eigvalsh(one.covariance[0])[0] > 0
+
+
+@pytest.mark.parametrize("fps", [5.0, 30.0, 240.0])
+def test_how_a_load_is_shared_is_as_unsure_at_any_frame_rate(fps):
+    """Twice the pictures tell nothing more of it: neighbours say the same."""
+    wrench = wrench_at([30, 0, WEIGHT], [0.02, 0.01, -1.0])
+    few, many = (found(wrench, T=T, fps=rate).covariance for T, rate in ((3, 10.0), (5, fps)))
+    np.testing.assert_allclose(many[2].numpy(), few[1].numpy(), rtol=0.02, atol=1e-3 * float(few.abs().max()))
+
+
+def test_horizontal_forces_are_as_unsure_as_plates_show():
+    """No foot pushes against the other by more, and what the wrench tells of both together is as sure as it was."""
+    wrench = wrench_at([30, 0, WEIGHT], [0.02, 0.01, -1.0])
+    loose, tight = (
+        found(wrench, T=1, settings=ForceSettings(horizontal_error=e)).covariance[0].reshape(4, 3, 4, 3) / WEIGHT**2
+        for e in (10.0, 0.05)
+    )
+    for axis in (0, 1):
+        assert tight[:, axis, :, axis].diagonal().max() <= 0.05**2
+        assert loose[:, axis, :, axis].diagonal().max() > 4 * 0.05**2
+    both = [x.sum((0, 2)).diagonal().sqrt() for x in (loose, tight)]
+    assert (both[1] <= both[0] + 1e-12).all()
+    assert (both[0] < 0.012).all()  # wrench_sigma

@@ -244,9 +244,9 @@ class _Problem:
         cones = _block_diagonal(self._barrier(f, self.s.barrier)[1])
         G = self.G * (self.time_weight.sqrt()[:, None] / self.scale)[..., None]
         found = torch.diag(f.new_tensor([1, 1, 0]).repeat(self.C) / self.s.horizontal_error**2)
-        return self.weight * torch.linalg.solve(self.constant + cones, G.mT), torch.linalg.inv(
-            self.alone + cones + found
-        )
+        load = self.needed.clamp(min=1.0)[:, None, None]  # who lands is less sure in proportion
+        alone = (self.alone + found) / load**2 + cones
+        return self.weight * torch.linalg.solve(self.constant + cones, G.mT), torch.linalg.inv(alone)
 
 
 def believed_sigma(belief: Tensor, without: float, touching: float) -> Tensor:

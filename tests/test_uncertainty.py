@@ -24,6 +24,7 @@ TIME = np.array([0.0, 0.033, 0.071, 0.1, 0.14])  # [s], uneven
 CHAIN = KinematicChain(CHILD)
 KNOWN = CameraPrior(image_size=SIZE, focal=FOCAL, sigma_log_focal=0.0, principal_point=(SIZE[0] / 2, SIZE[1] / 2))
 CENTRE = 2  # the frame looked at
+JERK = torch.linspace(5.0, 80.0, CHAIN.nv, dtype=torch.float64)
 
 
 def a_motion() -> np.ndarray:
@@ -60,7 +61,7 @@ def maps() -> tuple[np.ndarray, _Maps, dict[str, np.ndarray]]:
     belief = np.ones((len(TIME), len(CHILD.support_points)))
     motion, found = dynamics_of(CHILD, TIME, q, belief, GRAVITY)
     assert found is not None
-    maps = _Maps(CHAIN, motion, found, GRAVITY, torch.zeros(len(CHILD.scale_groups), dtype=torch.bool))
+    maps = _Maps(CHAIN, motion, found, GRAVITY, torch.zeros(len(CHILD.scale_groups), dtype=torch.bool), JERK)
     return q, maps, {name: J[0].numpy() for name, J, _ in maps.rows(torch.tensor([CENTRE]))}
 
 
@@ -107,7 +108,7 @@ def test_torques_follow_the_pose_with_the_forces_held(maps):
         return (dynamics.rnea(CHAIN, *state, gravity=torch.as_tensor(GRAVITY))[0] - pushed).numpy()
 
     held = replace(m.found, response=torch.zeros_like(m.found.response))
-    still = _Maps(CHAIN, m.motion, held, GRAVITY, m.free_scales)
+    still = _Maps(CHAIN, m.motion, held, GRAVITY, m.free_scales, m.jerk)
     J = {name: J[0].numpy() for name, J, _ in still.rows(torch.tensor([CENTRE]))}["tau"]
     expected = numerical(q, tau)
     np.testing.assert_allclose(J, expected, atol=0.03 * np.abs(expected).max())

@@ -1,7 +1,8 @@
 """Standard deviations of everything a fit gives, from the posterior covariance of its unknowns.
 
 Velocities and accelerations are differences of neighbouring poses, whose errors go together: their covariance is that
-of the poses on the band, not of poses taken alone. Torques and forces follow linearly from there.
+of the poses on the band, not of poses taken alone. Torques and forces follow linearly from there. What happens between
+two pictures differences cannot tell: people's jerk says how much that may be.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ CHUNK = 64  # frames treated at once: their covariances are large
 
 
 def motion_sigma(
-    system: BorderedSystem, free: Tensor, state: State, skeleton: Skeleton, time: Array, bearing: Array, gravity: Array
-) -> Sigma | None:
+    system: BorderedSystem, free: Tensor, state: State, skeleton: Skeleton, time: Array, bearing: Array, gravity: Array,
+    jerk: Tensor,
+) -> Sigma | None:  # fmt: skip
     """One standard deviation of the motion at a solution.
 
     Args:
@@ -42,6 +44,7 @@ def motion_sigma(
         time: (T,) [s].
         bearing: (T, C) belief that support points bear a force.
         gravity: (3,) [m/s^2].
+        jerk: (nv,) root of the spectral density of each unknown's jerk [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)].
 
     Returns:
         None for fewer than three frames, which tell no accelerations, and for bodies whose coordinates are coupled.
@@ -51,7 +54,7 @@ def motion_sigma(
     covariance = band_covariance(system, free)
     motion, found = dynamics_of(skeleton, time, state.q.numpy(), bearing, gravity)
     n_scales = int(free[: len(state.log_scales)].sum())
-    maps = _Maps(KinematicChain(skeleton), motion, found, gravity, free[: len(state.log_scales)])
+    maps = _Maps(KinematicChain(skeleton), motion, found, gravity, free[: len(state.log_scales)], jerk)
     inner = [_chunk(maps, covariance, n_scales, first) for first in torch.arange(len(time) - 2).split(CHUNK)]
     return _padded(_appended(inner), covariance)
 
@@ -102,9 +105,11 @@ class _Maps:
     """How everything moves with three neighbouring frames' unknowns and the bone scales."""
 
     def __init__(
-        self, chain: KinematicChain, motion: Motion, found: ContactForces | None, gravity: Array, free_scales: Tensor
-    ):
+        self, chain: KinematicChain, motion: Motion, found: ContactForces | None, gravity: Array, free_scales: Tensor,
+        jerk: Tensor,
+    ):  # fmt: skip
         self.chain, self.motion, self.found, self.free_scales = chain, motion, found, free_scales
+        self.jerk = jerk
         self.q, self.v, self.a, self.tau = (torch.as_tensor(getattr(motion, n)) for n in ("q", "v", "a", "tau"))
         self.time, self.gravity = torch.as_tensor(motion.time), torch.as_tensor(np.asarray(gravity, float))
         support = chain.skeleton.support_points if found is not None else ()
@@ -149,13 +154,24 @@ class _Maps:
         A[:, :3, 3:6] = skew(v[:, :3])
         return A
 
+    def _between(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Variances (K, nv) of v and a about the differences over steps of h [s] by which they are found.
+
+        Of white jerk with density S: x'(t) - (x(t + h) - x(t - h)) / 2 h has S h^3 / 40, x''(t) less the second
+        difference, in which accelerations count by a triangle, has S h / 10; the two are independent.
+        """
+        h = 0.5 * (self.time[t + 1] - self.time[t - 1])[:, None]
+        return self.jerk**2 * h**3 / 40, self.jerk**2 * h / 10
+
     # --- everything -------------------------------------------------------------------------------------------------
 
     def rows(self, t: Tensor) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         """Name, Jacobian (K, m, 3 nv + n_scales) and variance (K, m) from elsewhere of each quantity at frames t."""
         y, dv, da = self._rates(t)
-        for name, J in (("q", y), ("v", dv), ("a", da)):
-            yield name, self._with_scales(J), None
+        v_own, a_own = self._between(t)
+        yield "q", self._with_scales(y), None
+        yield "v", self._with_scales(dv), v_own
+        yield "a", self._with_scales(da), a_own
         tau, tau_own, force, force_own = self._torques(t, y, dv, da)
         yield "tau", tau, tau_own
         if force is not None:
@@ -163,11 +179,11 @@ class _Maps:
         else:
             yield "force", tau[:, :0], None
         power = self.v[t][..., None] * tau + self.tau[t][..., None] * self._with_scales(dv)
-        yield "power", power, tau_own * self.v[t] ** 2
+        yield "power", power, tau_own * self.v[t] ** 2 + self.tau[t] ** 2 * v_own
         yield from self._places(t)
-        yield "momentum", self._momentum(t), None
+        yield "momentum", *self._momentum(t, v_own)
         kinetic = (self.energies[0][t][:, None] @ y) + (self.energies[1][t][:, None] @ dv)
-        yield "kinetic", self._with_scales(kinetic), None
+        yield "kinetic", self._with_scales(kinetic), (self.energies[1][t] ** 2 * v_own).sum(-1, keepdim=True)
         yield "potential", self._with_scales(self.energies[2][t][:, None] @ y), None
 
     def _with_scales(self, J: Tensor, by_scales: Tensor | None = None) -> Tensor:
@@ -188,14 +204,15 @@ class _Maps:
         com, by_scales = self.segments.com(self.kin.J[t]), self.segments.com(self.kin.Js[t])
         yield "com", self._with_scales(self._middle(com), by_scales), None
 
-    def _momentum(self, t: Tensor) -> Tensor:
+    def _momentum(self, t: Tensor, v_own: Tensor) -> tuple[Tensor, Tensor]:
         """Linear: mass times the rate of the centre of mass. Angular: the momentum matrix times the rates."""
         h0, h1 = (self.time[t + 1 - k] - self.time[t - k] for k in (1, 0))
         slope = (-h1 / (h0 * (h0 + h1)), (h1 - h0) / (h0 * h1), h0 / (h1 * (h0 + h1)))
         A = self.momentum_matrix[t]
         linear = [self.segments.total * self.segments.com(self.kin.J[t + k]) for k in (-1, 0, 1)]
         steps = [torch.cat([x, A], -2) * w[:, None, None] for x, w in zip(linear, slope, strict=True)]
-        return self._with_scales(torch.cat(steps, -1))
+        by_rates = torch.cat([linear[1], A], -2)
+        return self._with_scales(torch.cat(steps, -1)), (by_rates**2 @ v_own[..., None])[..., 0]
 
     def _energy_gradients(self) -> tuple[Tensor, Tensor, Tensor]:
         """d(kinetic)/d(motion), d(kinetic)/dv, d(potential)/d(motion), (T, nv) each."""
@@ -229,20 +246,32 @@ class _Maps:
         by_motion, by_v, by_a = dynamics.rnea_derivatives(
             self.chain, self.q[t], self.v[t], self.a[t], gravity=self.gravity
         )
+        rates_own = torch.cat(self._between(t), -1)[..., None]
+        by_rates = torch.cat([by_v, by_a], -1)
         if self.found is None:
             tau = self._with_scales(by_motion @ y + by_v @ dv + by_a @ da)
-            return tau, torch.zeros_like(self.tau[t]), None, None
+            return tau, (by_rates**2 @ rates_own)[..., 0], None, None
         force = self.found.force[t]
         J = self._point_jacobian(t)
         by_motion = by_motion - _turned_forces(self.chain, self.kin.frames.axes[t], J, force)
         tau = self._with_scales(by_motion @ y + by_v @ dv + by_a @ da)
         C, (frames, scales) = force.shape[1], self.wrench
         wrench = self._with_scales(torch.cat([x[t - 1] for x in frames], -1), scales[t - 1])
-        response = self.found.response[t].reshape(len(t), 3 * C, 6) @ wrench
+        gain = self.found.response[t].reshape(len(t), 3 * C, 6)
+        response, by_rates_force = gain @ wrench, gain @ self._about_com(t, by_rates[:, :6])
         J = J.flatten(1, 2)  # (K, 3 C, nv)
         own = self.found.covariance[t]
         tau = tau - J.mT @ response
-        return tau, ((J.mT @ own) * J.mT).sum(-1), response, own.diagonal(dim1=1, dim2=2)
+        tau_own = ((J.mT @ own) * J.mT).sum(-1) + ((by_rates - J.mT @ by_rates_force) ** 2 @ rates_own)[..., 0]
+        force_own = own.diagonal(dim1=1, dim2=2) + (by_rates_force**2 @ rates_own)[..., 0]
+        return tau, tau_own, response, force_own
+
+    def _about_com(self, t: Tensor, root: Tensor) -> Tensor:
+        """Columns (K, 6, m) of a wrench on the pelvis in its own frame: in world axes, about the centre of mass."""
+        R = self.kin.R_pelvis[t]
+        force, moment = R @ root[:, :3], R @ root[:, 3:]
+        arm = self.q[t, :3] - torch.as_tensor(self.motion.com)[t]
+        return torch.cat([force, moment + skew(arm) @ force], 1)
 
     def _point_jacobian(self, t: Tensor) -> Tensor:
         """d(support points)/d(v) (K, C, 3, nv)."""

@@ -206,7 +206,8 @@ class VideoProblem(MotionProblem):
         for term in self.terms(kp, state, support):
             term.add_to(system, state, kin)
         body = self.skeleton.scaled(state.log_scales.exp().numpy())
-        return motion_sigma(system, free, state, body, kp.time, bearing.numpy(), self.gravity_vector.numpy())
+        jerk = self.pace * self.spread_of_coordinates(self.settings.jerk_sigma)
+        return motion_sigma(system, free, state, body, kp.time, bearing.numpy(), self.gravity_vector.numpy(), jerk)
 
     def on_floor(self, state: CameraState) -> CameraState:
         """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""

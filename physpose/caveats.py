@@ -217,16 +217,15 @@ def length_caveat(time: Array) -> tuple[str, ...]:
 def rate_caveat(time: Array) -> tuple[str, ...]:
     """A warning if frames are so far apart that accelerations change in between.
 
-    Differences of poses then tell their mean over two steps, and their standard deviations do not know of the rest: of
-    a simulated walk the 90 % intervals of the legs' torques hold 94, 90, 76 and 40 % at 30, 15, 10 and 5 frames a
-    second (benchmarks/frame_rates.py).
+    Differences of poses then tell their mean over two steps; standard deviations know of the rest
+    (benchmarks/frame_rates.py), the values do not show it.
     """
     rate = 1 / float(np.median(np.diff(time))) if len(time) > 2 else math.inf
     if rate >= SLOWEST:
         return ()
     return (
         f"{rate:.3g} frames a second are too few to follow accelerations: torques and forces are means over "
-        f"{2 / rate:.2f} s, their peaks are missed, and their standard deviations are too small; angles hold",
+        f"{2 / rate:.2f} s, their peaks are missed; angles hold",
     )
 
 

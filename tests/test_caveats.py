@@ -99,7 +99,7 @@ def test_slow_clips_are_told(step, warns):
     time[5:] += 1.0  # a gap is no step
     text = rate_caveat(time)
     assert len(text) == warns
-    assert all(f"{1 / step:.3g} frames a second" in t and "too small" in t for t in text)
+    assert all(f"{1 / step:.3g} frames a second" in t and "peaks are missed" in t for t in text)
     assert rate_caveat(time[:2]) == ()
 
 

@@ -264,3 +264,7 @@ def test_five_frames_a_second_give_angles_and_it_is_said_that_forces_are_not_kno
     assert not [w for w in whole.warnings if "too few" in w]
     assert compare(result, walked, keep, camera).rms(LEGS) < 4.0
     assert covered(result, walked, keep) > 0.85
+    i = columns(LEGS, walked.skeleton)
+    error = np.abs(result.tau - walked.tau[keep])[:, i]
+    held = error < 1.645 * result.sigma.tau[:, i]
+    assert held.mean() > 0.75  # what frames do not show is part of what is not known

@@ -25,6 +25,7 @@ CHAIN = KinematicChain(CHILD)
 KNOWN = CameraPrior(image_size=SIZE, focal=FOCAL, sigma_log_focal=0.0, principal_point=(SIZE[0] / 2, SIZE[1] / 2))
 CENTRE = 2  # the frame looked at
 JERK = torch.linspace(5.0, 80.0, CHAIN.nv, dtype=torch.float64)
+JERK[:3] = 8.0
 
 
 def a_motion() -> np.ndarray:
@@ -200,3 +201,59 @@ def test_what_is_not_seen_is_less_sure():
 def test_too_few_frames_have_no_sigma(frames):
     time = np.arange(frames) / 15.0
     assert fit_trajectory(CHILD, seen(time, marching(time)), KNOWN, True).sigma is None
+
+
+# --- between two pictures ---------------------------------------------------------------------------------------------
+
+
+def test_differences_miss_rates_by_what_white_jerk_does_between_pictures(maps):
+    """Many random motions of white jerk: their velocity and acceleration in the middle against their differences."""
+    _, m, _ = maps
+    v_own, a_own = m._between(torch.tensor([CENTRE]))
+    rng, n, paths = np.random.default_rng(0), 400, 4000
+    h = 0.5 * (TIME[CENTRE + 1] - TIME[CENTRE - 1])
+    dt = 2 * h / n
+    a = np.cumsum(rng.normal(size=(paths, n + 1)), 1) * np.sqrt(dt)  # of density 1
+    v = np.cumsum(a, 1) * dt
+    x = np.cumsum(v, 1) * dt
+    first, middle, last = x[:, 0], x[:, n // 2], x[:, -1]
+    v_miss = v[:, n // 2] - (last - first) / (2 * h)
+    a_miss = a[:, n // 2] - (last - 2 * middle + first) / h**2
+    for miss, own in ((v_miss, v_own), (a_miss, a_own)):
+        np.testing.assert_allclose(miss.std(), (own[0].sqrt() / JERK).numpy(), rtol=0.05)
+    assert abs(np.corrcoef(v_miss, a_miss)[0, 1]) < 0.05
+
+
+def test_torques_and_forces_follow_their_own_rates(maps):
+    """What a velocity or an acceleration of its own does, by differences of inverse dynamics and of the momentum."""
+    _, m, _ = maps
+    t = torch.tensor([CENTRE])
+    own = {name: variance[0].numpy() for name, _, variance in m.rows(t) if variance is not None}
+    q, v, a = (x[t] for x in (m.q, m.v, m.a))
+    J = m._point_jacobian(t)[0].flatten(0, 1)
+    gain = m.found.response[CENTRE].reshape(-1, 6)
+    shared = m.found.covariance[CENTRE]
+    tau, force = ((J.mT @ shared) * J.mT).sum(-1), shared.diagonal().clone()
+    momentum, kinetic = torch.zeros(6, dtype=torch.float64), 0.0
+    g = torch.as_tensor(GRAVITY)
+    of = lambda v, a: (  # noqa: E731
+        dynamics.rnea(CHAIN, q, v, a, gravity=g)[0], dynamics.centroidal_momentum_rate(CHAIN, q, v, a)[0],
+        dynamics.centroidal_momentum(CHAIN, q, v)[0], dynamics.energy(CHAIN, q, v)[0][0],
+    )  # fmt: skip
+    variances = m._between(t)
+    for k in range(CHAIN.nv):
+        for i, variance in enumerate(variances):
+            e = torch.zeros(2, 1, CHAIN.nv, dtype=torch.float64)
+            e[i, 0, k] = 1e-4
+            dtau, dh, h, K = (
+                (x - y) / 2e-4 for x, y in zip(of(v + e[0], a + e[1]), of(v - e[0], a - e[1]), strict=True)
+            )
+            dF = gain @ dh
+            tau += (dtau - J.mT @ dF) ** 2 * variance[0, k]
+            force += dF**2 * variance[0, k]
+            momentum += h**2 * variance[0, k]
+            kinetic += float(K**2 * variance[0, k])
+    np.testing.assert_allclose(own["tau"], tau.numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(own["force"], force.numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(own["momentum"], momentum.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(own["kinetic"], kinetic, rtol=1e-5)

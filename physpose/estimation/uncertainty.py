@@ -44,7 +44,8 @@ def motion_sigma(
         time: (T,) [s].
         bearing: (T, C) belief that support points bear a force.
         gravity: (3,) [m/s^2].
-        jerk: (nv,) root of the spectral density of each unknown's jerk [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)].
+        jerk: (nv,) root of the spectral density of each unknown's jerk [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)]; the
+            pelvis' the same on all axes.
 
     Returns:
         None for fewer than three frames, which tell no accelerations, and for bodies whose coordinates are coupled.

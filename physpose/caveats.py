@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from physpose.errors import InputError
 from physpose.plausibility.recording import located
-from physpose.skeleton.model import Skeleton
+from physpose.skeleton.model import HOLD, Skeleton
 from physpose.types import Array, Assumption, Camera, Motion
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Ass
     doubt = "torques there" if share <= MOSTLY else "torques, nor which way is down: no standing foot tells it"
     return line, (
         f"in {100 * share:.0f} % of the frames the contacts found cannot explain the motion: an outside force that is "
-        f"not known acts, of {outside} (a seat, a hold, a swing, somebody who carries? a contact missed? a moving "
-        f"camera?): do not trust {doubt}",
+        f"not known acts, of {outside} (a hold, a swing, somebody who carries? then say so by holds and floor; a "
+        f"contact missed? a moving camera?): do not trust {doubt}",
     )
 
 
@@ -197,9 +197,10 @@ def _lowest_speed(motion: Motion, skeleton: Skeleton) -> Array:
 
 
 def _on_the_floor(motion: Motion, skeleton: Skeleton, gravity: Array) -> NDArray[np.bool_]:
-    """(T,) is the body neither in flight nor on a seat?"""
+    """(T,) is the body neither in flight nor on a seat, nor does it hang?"""
     root = np.einsum("tj,tj->t", motion.rotations[:, 0, 2], motion.tau[:, :3])  # [N] upward, that no contact gives
-    needed = motion.contacts.force[..., 2].sum(1) + root
+    holds = [name.startswith(HOLD) for name in motion.contacts.points]
+    needed = motion.contacts.force[:, np.logical_not(holds), 2].sum(1) + root
     seat = {p.name for p in skeleton.seat_points}
     seated = motion.contacts.active[:, [name in seat for name in motion.contacts.points]].any(1)
     return np.asarray((needed > CARRIED * skeleton.mass * np.linalg.norm(gravity)) & ~seated)

@@ -73,8 +73,8 @@ def check(
             ``Forces``. They are all that touches the body; frames in which one was missing are not judged by the
             residual. ``force_lowpass``: cutoff [Hz] of their filter, or "same" as ``lowpass``; None: not filtered.
         gravity: (3,) [m/s^2], world z up; None: the result's, else the earth's.
-        floor: its height [m], "auto": found from the lowest points, "none"; None: 0 for a skeleton's motion, "auto" for
-            points. There is none without gravity.
+        floor: its height [m], "auto": found from the lowest points, "none"; None: as the result has it, 0 for another
+            motion of a skeleton, "auto" for points. There is none without gravity.
         lowpass: [Hz] cutoff applied to coordinates before they are differentiated, e.g. 6.0 for raw inverse kinematics;
             None: they are taken as they are.
         degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
@@ -112,7 +112,7 @@ def _recording(
     assert body is not None
     assert moved is not None
     torques, wrenches = _external(body, external, len(moved.time))
-    level = _level(floor, _contact_points(body, moved.q), g)
+    level = _level(floor, _contact_points(body, moved.q), g, 0.0 if given.floor else "none")
     motion = given.motion
     if motion is None or wrenches or not np.array_equal(g, _own_gravity(given)):
         contacts = given.contacts if given.motion is None else given.motion.contacts

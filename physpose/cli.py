@@ -112,6 +112,11 @@ def _add_fit(commands: Any) -> None:
         help="three numbers GX GY GZ [m/s^2], z is up; or 'estimate': from flights that are seen",
     )  # fmt: skip
     fit.add_argument("--physics", choices=PHYSICS, help="how far the laws of motion shape it (default: full)")
+    fit.add_argument("--no-floor", action="store_true", help="nothing to stand or sit on: who hangs, or is carried")
+    fit.add_argument(
+        "--hold", action="append", default=[], metavar="POINT[:FROM-TO]",
+        help="holds on, or is held, there: hand_r, hand_l, ..., while it is still, or at given times [s]",
+    )  # fmt: skip
     _add_markers(fit)
     fit.add_argument("--check", choices=["mujoco"], help="also roll the motion out: what help does it need to stand?")
     _add_output(fit)
@@ -283,13 +288,19 @@ def _console() -> Console:
 
 
 def _fit(args: argparse.Namespace) -> None:
+    from physpose.estimation.holds import holds_of  # here, since it loads torch
+
     source = args.source[0] if len(args.source) == 1 else args.source
     out = args.out or Path(f"{Path(args.source[0]).resolve().stem}_physpose")
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": args.gravity}
     asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
     asked |= {k: getattr(args, k) for k in ("static", "forces", "force_lowpass", "scale", "register", "units", "up")}
-    asked |= {"marker_set": _marker_set(args)}
+    asked |= {
+        "marker_set": _marker_set(args),
+        "floor": not args.no_floor,
+        "holds": holds_of(args.hold) if args.hold else None,
+    }
     _fit_and_report(source, out, as_json=args.json, **asked)
 
 

@@ -219,6 +219,7 @@ def _about(result: FitResult) -> dict[str, Any]:
         "assumptions": [asdict(a) for a in result.assumptions],
         "warnings": list(result.warnings),
         "contact_method": result.contacts.method,
+        "floor": result.floor,
         "status": asdict(result.status),
         "conventions": "SI units, radians, world z up; q = pelvis position, quaternion xyzw, coordinates; v in the "
         "pelvis frame; positions are body origins",

@@ -63,6 +63,7 @@ def fit_marker_file(
     mass: float | None = None,
     gravity: tuple[float, float, float] | str = EARTH,
     settings: EstimationSettings | None = None,
+    holds: Any = None,
     check: str | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
@@ -81,6 +82,7 @@ def fit_marker_file(
         given = {"age": age, "sex": sex, "height": height, "mass": mass}
         who = _subject(moving, still, skeleton, given)
         body = _body(skeleton, who, given)
+        body = body if holds is None else body.holding(holds)
         seen = markers_on(body, moving, still, marker_set)
         check_masses(body)
         measured = measured_forces(forces, seen.time, None, force_lowpass, None, body)
@@ -97,7 +99,8 @@ def fit_marker_file(
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, evidence = _dynamics(fitted, seen.time, measured, g)
     files, found = (moving, still), (scale, register)
-    result = _result(motion, fitted, seen, files, body, evidence, found, g, watch.seconds, check)
+    has_floor = settings is None or settings.floor
+    result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check)
     return result if told is None else told.noted(result)
 
 
@@ -167,7 +170,8 @@ def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array)
 
 def _result(
     motion: Motion, fitted: MarkerFit, seen: SeenMarkers, files: tuple[MarkerFile, MarkerFile | None], body: Skeleton,
-    evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, seconds: dict[str, float], check: str | None,
+    evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, has_floor: bool, seconds: dict[str, float],
+    check: str | None,
 ) -> FitResult:  # fmt: skip
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
     own = (w for w in body.warnings if not (found[0] and w.startswith(NO_HEIGHT)))  # the markers told the size
@@ -176,8 +180,8 @@ def _result(
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
-        warnings += seat_caveat(motion, fitted.skeleton) if g.any() else ()
-        warnings += sliding_caveat(motion, fitted.skeleton, g)
+        if g.any() and has_floor:
+            warnings += (*seat_caveat(motion, fitted.skeleton), *sliding_caveat(motion, fitted.skeleton, g))
     details = next((e.details for e in evidence if isinstance(e, ResidualReport)), {})
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
@@ -188,6 +192,7 @@ def _result(
         assumptions=(*assumptions, *(a for e in evidence for a in e.assumptions)),
         warnings=(*warnings, *(w for e in evidence for w in e.warnings)),
         gravity=g,
+        floor=has_floor,
         check=check,
         status=FitStatus(
             converged=fitted.converged, iterations=fitted.iterations, cost=fitted.cost, seconds=seconds,

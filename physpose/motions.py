@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Given:
     names: tuple[str, ...] = ()
     bones: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
+    floor: bool = True  # may there be one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,8 @@ def read_motion(
         InputError, UnknownNameError: what was given and what is possible.
     """
     if isinstance(motion, FitResult):
-        return _computed(motion, motion.skeleton, motion.source, motion.gravity, body, reading)
+        found = _computed(motion, motion.skeleton, motion.source, motion.gravity, body, reading)
+        return replace(found, floor=motion.floor)
     if isinstance(motion, str | Path):
         return _read_file(Path(motion), body, who, reading)
     time, values = _pair(motion)
@@ -119,7 +121,7 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
         return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
     saved = read_result(path, body)
     own = saved.skeleton if body is None else None
-    return _computed(saved.motion, own, str(path), saved.gravity, body, reading)
+    return replace(_computed(saved.motion, own, str(path), saved.gravity, body, reading), floor=saved.floor)
 
 
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:

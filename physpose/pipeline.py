@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +59,8 @@ def fit(
     image_size: tuple[int, int] | None = None,
     gravity: tuple[float, float, float] | str = EARTH,
     physics: str | None = None,
+    floor: bool = True,
+    holds: Sequence[str] | Mapping[str, Sequence[tuple[float, float]] | None] | None = None,
     static: Any = None,
     forces: Any = None,
     force_lowpass: float | None = None,
@@ -95,6 +97,10 @@ def fit(
             direction is always found, from a video).
         physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
             balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
+        floor: is there a floor, or a seat? False for who hangs, swings or is carried.
+        holds: where the person holds on, or is held: contact points ("hand_r", "hand_l"), seat points or bodies, or
+            name -> [(from, to), ...] [s]; without times whenever the point stays where it is. Forces of any direction
+            may act there.
         static: with markers: a file of the same person standing still, from which size and places are found too.
         forces: with markers: measured forces, .mot, .sto, .c3d (the markers' own file for its plates), or OpenSim's
             external loads .xml; or ``Forces``. None: contact forces are estimated.
@@ -116,6 +122,7 @@ def fit(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     numbers = _numbers(settings, physics, check)
+    numbers = numbers if floor else replace(numbers, floor=False)
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     of_video: dict[str, Any] = {
         "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
@@ -125,7 +132,7 @@ def fit(
         "static": static, "forces": forces, "force_lowpass": force_lowpass, "marker_set": marker_set, "scale": scale,
         "register": register, "units": units, "up": up,
     }  # fmt: skip
-    common: dict[str, Any] = {"gravity": gravity, "check": check, "progress": progress}
+    common: dict[str, Any] = {"gravity": gravity, "holds": holds, "check": check, "progress": progress}
     if is_marker_source(source):
         from physpose.marker_pipeline import fit_marker_file  # here, since it builds on this module
 
@@ -137,13 +144,14 @@ def fit(
 
 def _fit_pictures(
     source: Any, skeleton: str | Path | Skeleton, who: dict[str, Any], detector: str, of_video: dict[str, Any],
-    numbers: EstimationSettings, *, gravity: tuple[float, float, float] | str, check: str | None,
+    numbers: EstimationSettings, *, gravity: tuple[float, float, float] | str, holds: Any, check: str | None,
     progress: Progress | None,
 ) -> FitResult:  # fmt: skip
     """``fit`` of a video or keypoints."""
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
     progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **who)
+    body = body if holds is None else body.holding(holds)
     height_known = isinstance(skeleton, Skeleton) or who["height"] is not None
     with watch("detection"):
         seen = _look(source, detector, of_video, progress)
@@ -286,10 +294,10 @@ def _result(
     lines, doubts = seen.notes(trajectory, gravity)
     pace = Assumption(what="jerk", value=f"{trajectory.pace:.2f} of that of people who walk", source="estimated")
     warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *rate_caveat(motion.time), *residual_warning)
-    if gravity.any():
+    if gravity.any() and numbers.floor:
         warnings += seat_caveat(motion, trajectory.skeleton)
-    if numbers.physics != "none":  # else nothing holds feet to a floor
-        warnings += sliding_caveat(motion, trajectory.skeleton, gravity)
+        if numbers.physics != "none":  # else nothing holds feet to a floor
+            warnings += sliding_caveat(motion, trajectory.skeleton, gravity)
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(
@@ -301,6 +309,7 @@ def _result(
         assumptions=(*body.assumptions, *lines, pace, residual),
         warnings=warnings,
         gravity=gravity,
+        floor=numbers.floor,
         sigma=trajectory.sigma,
         check=check,
         status=FitStatus(

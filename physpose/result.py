@@ -73,6 +73,7 @@ class FitResult(Motion):
     status: FitStatus
     gravity: Array = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))  # (3,) [m/s^2], world
     sigma: Sigma | None = None  # None: the estimator did not provide standard deviations
+    floor: bool = True  # is there one, or a seat; there is none without gravity
     check: str | None = None  # "mujoco": ``plausibility`` also rolls the motion out there
 
     def __post_init__(self) -> None:

@@ -144,6 +144,13 @@ def gravity(text: str, folder: Path) -> tuple[float, ...] | str:
     return ESTIMATE if text == ESTIMATE else numbers(3, f"GX GY GZ [m/s^2], z up, or {ESTIMATE!r},")(text, folder)
 
 
+def holds(text: str, _: Path) -> dict[str, list[tuple[float, float]] | None]:
+    """ "hand_r; hand_l:1.5-4": where one holds on, and when [s]."""
+    from physpose.estimation.holds import holds_of  # here, since it loads torch
+
+    return holds_of([part for part in text.split(";") if part.strip()])
+
+
 COLUMNS: dict[str, Parse] = {
     "skeleton": skeleton,
     "age": of_person("age"),
@@ -158,6 +165,8 @@ COLUMNS: dict[str, Parse] = {
     "image_size": image_size,
     "gravity": gravity,
     "physics": one_of(*PHYSICS),
+    "floor": yes_no,
+    "holds": holds,
     "static": existing,
     "forces": existing,
     "force_lowpass": positive,  # [Hz]

@@ -19,10 +19,10 @@ def contact_belief(p: Tensor, time: Tensor, max_speed: float, max_height: float)
     Falls from 1 to 0 around ``max_speed`` [m/s] and ``max_height`` [m].
     """
     low = torch.sigmoid((max_height - p[..., 2]) / (max_height / 4))
-    return low * _slow(p, time, max_speed)
+    return low * slow(p, time, max_speed)
 
 
-def _slow(p: Tensor, time: Tensor, max_speed: float) -> Tensor:
+def slow(p: Tensor, time: Tensor, max_speed: float) -> Tensor:
     """Belief 0..1 (T, C) that points are slower than ``max_speed`` [m/s]; one frame tells no speeds."""
     if len(time) < 2:
         return torch.ones_like(p[..., 0])
@@ -38,7 +38,7 @@ def raised_belief(p: Tensor, time: Tensor, needed: Tensor, max_speed: float) -> 
     above = p[..., 2] - p[..., 2].amin(1, keepdim=True)
     lowest = torch.sigmoid((SAME_HEIGHT - above) / (SAME_HEIGHT / 4))
     carried = torch.sigmoid((needed - NEEDS_SUPPORT) / (NEEDS_SUPPORT / 4))
-    return lowest * carried[:, None] * _slow(p, time, max_speed)
+    return lowest * carried[:, None] * slow(p, time, max_speed)
 
 
 def outside_feet(wrench: Tensor, arms: Tensor, belief: Tensor, reach: float) -> Tensor:

@@ -12,10 +12,10 @@ from physpose import dynamics
 from physpose.chain import Frames, KinematicChain
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
-from physpose.estimation.forces import METHOD, ContactForces, Effort, ForceSettings, contact_forces
+from physpose.estimation.forces import HELD, METHOD, ContactForces, Effort, ForceSettings, contact_forces
 from physpose.estimation.threads import one_thread
 from physpose.plausibility.recording import STANDARD_GRAVITY, located
-from physpose.skeleton.model import Skeleton
+from physpose.skeleton.model import HOLD, Skeleton
 from physpose.types import Array, Contacts, Energy, Motion
 
 CONTACT_THRESHOLD = 0.5  # of the belief
@@ -101,9 +101,10 @@ def _contacts(
     force, moment = ((frames.R[:, 0] @ tau[:, i : i + 3, None])[..., 0] for i in (0, 3))
     wrench = torch.cat([force, moment + torch.linalg.cross(frames.p[:, 0] - com, force)], 1)
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
-    n = len(skeleton.contact_points)
+    n, n_holds = len(skeleton.contact_points), len(skeleton.hold_points)
     on_floor = belief[:, :n] > CONTACT_THRESHOLD
-    if not (belief[:, n:] > CONTACT_THRESHOLD).any():
+    floor_believed = (belief[:, :n] > 0).any()  # a belief is never quite zero where there may be a floor
+    if floor_believed and not (belief[:, n:] > CONTACT_THRESHOLD).any():
         height = where[:, :n, 2].numpy() - floor
         on_floor = with_needed_support(on_floor, height, force[:, 2].numpy() / weight, SUPPORT_HEIGHT)
     believed = np.zeros((T, len(skeleton.support_points)))
@@ -112,14 +113,21 @@ def _contacts(
     J = chain.point_jacobian(frames, points, where)[..., 6:]
     found = contact_forces(
         time, wrench, where - com[:, None], torch.as_tensor(believed), weight=weight,
-        stature=skeleton.subject.height if skeleton.subject else 1.7, effort=Effort(tau[:, 6:], J),
+        stature=skeleton.subject.height if skeleton.subject else 1.7, effort=Effort(tau[:, 6:], J), n_holds=n_holds,
     )  # fmt: skip
     active = (found.force.norm(dim=-1) > TOUCH * weight).numpy()
     contacts = Contacts(
         points=tuple(p.name for p in skeleton.support_points), active=active, force=found.force.numpy(),
-        method=METHOD.format(mu=ForceSettings.friction) + ("" if found.settled else "; the iteration had not settled"),
+        method=_method(skeleton, found.settled),
     )  # fmt: skip
     return contacts, found
+
+
+def _method(skeleton: Skeleton, settled: bool) -> str:
+    """How the forces were found, in words."""
+    holds = ", ".join(h.name.removeprefix(HOLD) for h in skeleton.hold_points)
+    found = METHOD.format(mu=ForceSettings.friction) + (HELD.format(holds=holds) if holds else "")
+    return found + ("" if settled else "; the iteration had not settled")
 
 
 def _contacts_in_pieces(

@@ -19,6 +19,7 @@ METHOD = (
     "the most probable forces inside friction cones (mu = {mu}) at points that are slow and low, and at the seat where "
     "someone sits, that explain the change of momentum, change smoothly and cost the joints little effort"
 )
+HELD = "; of any direction at {holds}, where the body holds on"
 
 NEVER = 0.01  # belief in contact that means none
 FIRST_BARRIER = 0.01  # the start is near
@@ -74,6 +75,7 @@ def contact_forces(
     effort: Effort | None = None,
     mean: Tensor | None = None,
     settings: ForceSettings | None = None,
+    n_holds: int = 0,
 ) -> ContactForces:
     """The most probable forces at the support points.
 
@@ -86,6 +88,7 @@ def contact_forces(
         effort: torques that the forces change; None: forces are shared evenly instead.
         mean: (T, C, 3) [N] what is expected of them beforehand; None: nothing.
         settings: standard deviations.
+        n_holds: so many of the last points hold on: their forces may point anywhere.
     """
     T, C = belief.shape
     force, response = torch.zeros_like(arms), arms.new_zeros(T, C, 3, 6)
@@ -95,7 +98,8 @@ def contact_forces(
         spared = effort and Effort(effort.tau, effort.jacobian[:, used])
         scales = (weight, stature, settings or ForceSettings())
         expected = None if mean is None else mean[:, used] / weight
-        problem = _Problem(time, wrench, arms[:, used], belief[:, used], spared, expected, *scales)
+        coned = (torch.arange(C) < C - n_holds)[used]
+        problem = _Problem(time, wrench, arms[:, used], belief[:, used], coned, spared, expected, *scales)
         f, settled = problem.solve(), problem.settled
         gain, spread = problem.linearised(f)
         force[:, used], response[:, used] = f * weight, gain.reshape(T, -1, 3, 6)
@@ -114,10 +118,11 @@ class _Problem:
     """Forces in body weights as unknowns x (T, 3 C): quadratic, with a barrier at the friction cones."""
 
     def __init__(
-        self, time: Tensor, wrench: Tensor, arms: Tensor, belief: Tensor, effort: Effort | None, mean: Tensor | None,
-        weight: float, stature: float, s: ForceSettings,
+        self, time: Tensor, wrench: Tensor, arms: Tensor, belief: Tensor, coned: Tensor, effort: Effort | None,
+        mean: Tensor | None, weight: float, stature: float, s: ForceSettings,
     ):  # fmt: skip
         self.T, self.C = belief.shape
+        self.coned = coned  # (C,) points whose forces lie in a cone: the first
         self.s, self.mu2, self.weight = s, s.friction**2, weight
         self.scale = torch.tensor([weight * s.wrench_sigma[0]] * 3 + [weight * stature * s.wrench_sigma[1]] * 3)
         self.scale = self.scale.to(wrench)
@@ -180,7 +185,7 @@ class _Problem:
         share = self.sigma / self.sigma.sum(1, keepdim=True)
         needed = self.needed[:, None].clamp(min=0.0)
         f = torch.zeros(self.T, self.C, 3, dtype=share.dtype)
-        f[..., 2] = (share * needed).clamp(min=0.0) + 0.05 * self.sigma
+        f[..., 2] = (share * needed).clamp(min=0.0) + 0.05 * self.sigma * self.coned
         return f
 
     def _step(self, f: Tensor, barrier: float) -> tuple[Tensor, float]:
@@ -218,22 +223,25 @@ class _Problem:
         return float((x * (self.linear + 0.5 * self._times(x))).sum() - barrier * self._inside(f).log().sum())
 
     def _inside(self, f: Tensor) -> Tensor:
-        """mu^2 fz^2 - fx^2 - fy^2, positive inside the cone (and inside its mirror image)."""
+        """mu^2 fz^2 - fx^2 - fy^2 of the points that have a cone, positive inside (and inside its mirror image)."""
+        f = f[:, self.coned]
         return self.mu2 * f[..., 2] ** 2 - (f[..., :2] ** 2).sum(-1)
 
     def _barrier(self, f: Tensor, barrier: float) -> tuple[Tensor, Tensor]:
-        """Gradient (T, C, 3) and Hessian (T, C, 3, 3) of -barrier log(f'Qf)."""
+        """Gradient (T, C, 3) and Hessian (T, C, 3, 3) of -barrier log(f'Qf); zero where there is no cone."""
         Q = torch.tensor([-1.0, -1.0, self.mu2]).to(f)
-        u, Qf = self._inside(f)[..., None], Q * f
-        g = -2 * Qf / u
-        return barrier * g, barrier * (g[..., None] * g[..., None, :] - torch.diag(2 * Q) / u[..., None])
+        u, Qf = self._inside(f)[..., None], Q * f[:, self.coned]
+        g, H = torch.zeros_like(f), f.new_zeros(*f.shape, 3)
+        g[:, self.coned] = c = -2 * Qf / u
+        H[:, self.coned] = c[..., None] * c[..., None, :] - torch.diag(2 * Q) / u[..., None]
+        return barrier * g, barrier * H
 
     def _reach(self, f: Tensor, step: Tensor) -> Tensor:
         """How far along the step (T, 1, 1), at most 1, all forces of a frame stay inside their cones."""
         size = torch.ones(self.T, 1, 1, dtype=f.dtype)
         for _ in range(60):
             x = f + size * step
-            outside = ((self._inside(x) <= 0) | (x[..., 2] <= 0)).any(1)
+            outside = ((self._inside(x) <= 0) | (x[:, self.coned, 2] <= 0)).any(1)
             if not outside.any():
                 break
             size[outside] *= 0.7
@@ -243,7 +251,8 @@ class _Problem:
         """d(force)/d(wrench) (T, 3 C, 6) [1; 1/m] and covariance (T, 3 C, 3 C) in squared body weights."""
         cones = _block_diagonal(self._barrier(f, self.s.barrier)[1])
         G = self.G * (self.time_weight.sqrt()[:, None] / self.scale)[..., None]
-        found = torch.diag(f.new_tensor([1, 1, 0]).repeat(self.C) / self.s.horizontal_error**2)
+        known = self.coned[:, None] * f.new_tensor([1, 1, 0])  # of holds there are no such plates
+        found = torch.diag(known.flatten() / self.s.horizontal_error**2)
         load = self.needed.clamp(min=1.0)[:, None, None]  # who lands is less sure in proportion
         alone = (self.alone + found) / load**2 + cones
         return self.weight * torch.linalg.solve(self.constant + cones, G.mT), torch.linalg.inv(alone)

@@ -14,6 +14,7 @@ from torch import Tensor
 from physpose.chain import KinematicChain, Points
 from physpose.estimation.contact import contact_belief, outside_feet, raised_belief, smoothed
 from physpose.estimation.forces import ForceSettings, believed_sigma, contact_forces, evenly_shared
+from physpose.estimation.holds import hold_belief, holding_last
 from physpose.estimation.posture_prior import UP, PosturePrior
 from physpose.estimation.segments import Segments, centres, segments
 from physpose.estimation.settings import EstimationSettings
@@ -77,7 +78,7 @@ class MotionProblem:
         """The floor under points in contact, and the forces, or without them balance over the feet."""
         found: list[Term[State]] = []
         s = self.settings
-        if self.gravity > 0 and s.physics != "none":  # without weight there is no floor to stand on
+        if self.has_floor and s.physics != "none":
             floor_rate = (rate / s.contact_time_constant).clamp(max=1.0)
             found.append(
                 Floor(
@@ -163,6 +164,11 @@ class MotionProblem:
     # --- contacts and forces ----------------------------------------------------------------------------------------
 
     @property
+    def has_floor(self) -> bool:
+        """Is there one to stand on; without weight there is none."""
+        return self.settings.floor and self.gravity > 0
+
+    @property
     def gravity_vector(self) -> Tensor:
         """(3,) [m/s^2], world."""
         return torch.tensor([0.0, 0.0, -self.gravity], dtype=torch.float64)
@@ -198,11 +204,17 @@ class MotionProblem:
         """As ``bearing_of``, but under hips as low as on a chair there may be one, wherever the weight seems to act:
         while the direction of gravity is being found, that is not known."""
         belief = self._bearing(state, time, wrench, arms, kin)
-        n = len(self.skeleton.contact_points)
-        if self.gravity > 0 and n < belief.shape[1]:
+        seat = self._seat
+        if self.has_floor and seat.stop > seat.start:
             low = smoothed(self._low_hips(state, kin), time, self.settings.seat_time)
-            belief[:, n:] = torch.maximum(belief[:, n:], low[:, None])
+            belief[:, seat] = torch.maximum(belief[:, seat], low[:, None])
         return belief
+
+    @property
+    def _seat(self) -> slice:
+        """Of the support points, those that someone sits on."""
+        n = len(self.skeleton.contact_points)
+        return slice(n, n + len(self.skeleton.seat_points))
 
     def _low_hips(self, state: State, kin: Kinematics) -> Tensor:
         """Belief (T,) that the hips are as low over the feet as on a chair."""
@@ -212,15 +224,23 @@ class MotionProblem:
 
     def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
         n = len(self.skeleton.contact_points)
-        if self.gravity == 0:
+        if not self.has_floor:
             return state.q.new_zeros(len(state.q), n)
         points = self.body.kinematics(self.chain, state).points[:, :n]
         return contact_belief(points, torch.as_tensor(time), max_speed, max_height)
 
     def _bearing(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
+        belief = state.q.new_zeros(arms.shape[:2])
+        holds = self.skeleton.hold_points
+        first = self._seat.stop
+        belief[:, first:] = hold_belief(kin.points[:, first : first + len(holds)], time, holds, self.settings)
+        if self.has_floor and self.skeleton.contact_points:
+            belief[:, :first] = self._standing_or_sitting(state, time, wrench, arms, kin)
+        return belief
+
+    def _standing_or_sitting(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
+        """Belief (T, C) that contact points and seat points bear a force."""
         s, n, (weight, stature) = self.settings, len(self.skeleton.contact_points), self.scales
-        if self.gravity == 0 or n == 0:
-            return state.q.new_zeros(arms.shape[:2])
         points = kin.points[:, :n]
         floor = contact_belief(points, time, s.bearing_speed, s.bearing_height)
         raised = raised_belief(points, time, wrench[:, 2] / weight, s.contact_speed) * (1 - floor.amax(1, keepdim=True))
@@ -238,9 +258,10 @@ class MotionProblem:
         numbers = ForceSettings(
             wrench_sigma=s.wrench_sigma, force_sigma=s.force_sigma, no_force_sigma=s.no_force_sigma
         )  # fmt: skip
-        even = evenly_shared(wrench, belief)
+        n_holds = len(self.skeleton.hold_points)
+        even = evenly_shared(wrench, holding_last(belief, n_holds))
         found = contact_forces(
-            t, wrench, arms, belief, weight=weight, stature=stature, mean=even, settings=numbers
+            t, wrench, arms, belief, weight=weight, stature=stature, mean=even, settings=numbers, n_holds=n_holds
         )  # fmt: skip
         sigma = weight * believed_sigma(belief, s.no_force_sigma, s.force_sigma)
         pull = self._pull(found.residual, arms) * self._standing(state, kin)[:, None, None]

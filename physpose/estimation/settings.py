@@ -98,6 +98,7 @@ class EstimationSettings:
     # "none": what is seen, postures and smoothness; "soft": also a floor under the feet and balance over them; "full":
     # also the wrench that the motion needs, which forces inside friction cones must give
     physics: str = "full"
+    floor: bool = True  # or seat; without: who hangs, swings, swims, is carried; without weight there is none either
     # forces; in body weights, moments in body weights times stature
     wrench_sigma: tuple[float, float] = (0.05, 0.02)  # of what no force explains: masses, lengths, other contacts
     wrench_correlation_time: float = 0.1  # [s]
@@ -109,6 +110,7 @@ class EstimationSettings:
     seat_reach: float = 0.12  # statures from the nearest foot point to where the weight acts: farther, a seat bears it
     seat_height: float = 0.75  # pelvis over feet against standing, below which there may be a seat
     seat_time: float = 0.3  # [s] over which a seat is found
+    hold_time: float = 0.3  # [s] over which a point that may hold on has to stay where it is
 
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod

@@ -29,6 +29,7 @@ class SavedResult:
     skeleton: Skeleton
     gravity: Array  # (3,) [m/s^2]
     source: str  # what had been fitted
+    floor: bool = True  # was there one
     sigma: Sigma | None = None  # None: none were saved
     camera: Camera | None = None  # None: there was none
 
@@ -51,7 +52,7 @@ def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResu
         raise InputError(f"{BODY} beside {file} is not all of {body.name}: give its own file with skeleton=")
     return SavedResult(
         motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file)),
-        sigma=_sigma(data, body), camera=_camera(data),
+        floor=bool(about.get("floor", True)), sigma=_sigma(data, body), camera=_camera(data),
     )  # fmt: skip
 
 

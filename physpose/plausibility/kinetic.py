@@ -120,18 +120,18 @@ def _floor_forces(r: Recording) -> dict[str, Array] | str:
         return NO_FLOOR
     if r.motion is None or r.skeleton is None:
         return NO_SKELETON
-    if r.needed_wrench is None:
+    if r.floor_wrench is None:
         return NO_ROOT
     if len(r.time) < 3:
         return NO_FORCES
-    return r.contact_forces | {"the motion as a whole": r.needed_wrench[:, :3]}
+    return r.floor_forces | {"the motion as a whole": r.floor_wrench[:, :3]}
 
 
 def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Distance [cm] of the zero-moment point outside the points on the floor, where the motion needs support."""
     if r.floor is None:
         return NO_FLOOR
-    if r.needed_wrench is None:
+    if r.floor_wrench is None:
         return NO_SKELETON if r.skeleton is None else NO_ROOT
     if len(r.time) < 3:
         return NO_FORCES
@@ -140,7 +140,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
     held = (r.supported > s.needs_support) & r.force_known  # who else bears the body, if not the measured feet?
     if not held.any():
         return "the motion needs no support"
-    zmp = zero_moment_point(r.needed_wrench, r.floor)
+    zmp = zero_moment_point(r.floor_wrench, r.floor)
     distance = distance_outside(np.where(held[:, None], zmp, 0.0), r.ground[..., :2], r.bearing & held[:, None])
     return judged(
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",

@@ -70,7 +70,8 @@ class Recording:
     @staticmethod
     def of_result(result: FitResult) -> Recording:
         """What a fit found."""
-        return Recording.of_motion(result, result.skeleton, gravity=result.gravity, source=result.source)
+        floor = 0.0 if result.floor else None
+        return Recording.of_motion(result, result.skeleton, gravity=result.gravity, floor=floor, source=result.source)
 
     @property
     def weight(self) -> float:
@@ -88,11 +89,22 @@ class Recording:
     @cached_property
     def contact_wrench(self) -> Array:
         """(T, 6) of all contacts: force [N] and moment about the world's origin [N.m]."""
+        return self._wrench_of(slice(None))
+
+    def _wrench_of(self, points: slice | list[int]) -> Array:
         assert self.motion is not None
         c = self.motion.contacts
         where = self._contact_places if c.positions is None else c.positions
         moment = np.cross(where, c.force) + (0.0 if c.free_moment is None else c.free_moment)
-        return np.concatenate([c.force.sum(1), moment.sum(1)], 1)
+        return np.concatenate([x[:, points].sum(1) for x in (c.force, moment)], 1)
+
+    @cached_property
+    def _holds(self) -> list[int]:
+        """Which of the contacts hold on: no floor gives their forces."""
+        assert self.motion is not None
+        assert self.skeleton is not None
+        names = {h.name for h in self.skeleton.hold_points}
+        return [i for i, name in enumerate(self.motion.contacts.points) if name in names]
 
     @property
     def _contact_places(self) -> Array:
@@ -110,13 +122,13 @@ class Recording:
         return np.ones(len(self.time), bool) if valid is None else valid
 
     @cached_property
-    def contact_forces(self) -> dict[str, Array]:
-        """Body -> force (T, 3) [N] of all its contacts, world."""
+    def floor_forces(self) -> dict[str, Array]:
+        """Body -> force (T, 3) [N] of all its contacts with floor and seat, world."""
         assert self.motion is not None
         assert self.skeleton is not None
         c, of_point = self.motion.contacts, {p.name: p.body for p in self.skeleton.support_points}
-        bodies = c.bodies or tuple(of_point[name] for name in c.points)
-        return {body: c.force[:, [b == body for b in bodies]].sum(1) for body in dict.fromkeys(bodies)}
+        bodies = c.bodies or tuple("" if i in self._holds else of_point[name] for i, name in enumerate(c.points))
+        return {body: c.force[:, [b == body for b in bodies]].sum(1) for body in dict.fromkeys(bodies) if body}
 
     @property
     def motion_contacts(self) -> bool:
@@ -141,9 +153,15 @@ class Recording:
         return self.contact_wrench + np.concatenate([force, moment + np.cross(p, force)], 1)
 
     @cached_property
+    def floor_wrench(self) -> Array | None:
+        """As ``needed_wrench``, of the floor and the seat: less what holds give."""
+        needed = self.needed_wrench
+        return needed if needed is None or not self._holds else needed - self._wrench_of(self._holds)
+
+    @cached_property
     def supported(self) -> Array:
         """(T,) upward force that the motion needs of the floor, in body weights; NaN where it is not known."""
-        needed = self.needed_wrench
+        needed = self.floor_wrench
         return np.full(len(self.time), np.nan) if needed is None else needed[:, 2] / self.weight
 
 

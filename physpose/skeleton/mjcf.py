@@ -21,6 +21,7 @@ NAME_SEPARATOR = "|"  # between names of keypoints
 EARTH = (0.0, 0.0, -9.81)  # [m/s^2]
 TOUCH_GROUP = 3  # of the sites at contact points
 SEAT_GROUP = 4  # of those that someone sits on
+HOLD_GROUP = 5  # of those by which someone holds on
 TOUCH_RADIUS = 0.01  # [m] sphere at a contact point
 
 
@@ -154,8 +155,9 @@ def _sites(elements: dict[str | None, ET.Element], skeleton: Skeleton, contacts:
         if contacts:
             sphere = {"type": "sphere", "size": _text([TOUCH_RADIUS]), "contype": "1", "rgba": SKIN}
             _add(elements[p.body], "geom", name=p.name, pos=_text(p.offset), **sphere)
-    for p in skeleton.seat_points:
-        _add(elements[p.body], "site", name=p.name, pos=_text(p.offset), group=str(SEAT_GROUP))
+    for group, points in ((SEAT_GROUP, skeleton.seat_points), (HOLD_GROUP, skeleton.hold_points)):
+        for p in points:
+            _add(elements[p.body], "site", name=p.name, pos=_text(p.offset), group=str(group))
 
 
 def _keypoint_order(root: ET.Element, skeleton: Skeleton) -> None:

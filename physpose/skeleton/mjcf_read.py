@@ -10,8 +10,8 @@ import numpy as np
 
 from physpose.conventions import q_from_mujoco
 from physpose.errors import InputError
-from physpose.skeleton.mjcf import NAME_SEPARATOR, SEAT_GROUP, SET_SEPARATOR, TOUCH_GROUP
-from physpose.skeleton.model import Body, Coordinate, Joint, JointKind, KeypointSet, Point, Skeleton
+from physpose.skeleton.mjcf import HOLD_GROUP, NAME_SEPARATOR, SEAT_GROUP, SET_SEPARATOR, TOUCH_GROUP
+from physpose.skeleton.model import Body, Coordinate, Hold, Joint, JointKind, KeypointSet, Point, Skeleton
 from physpose.types import Array
 
 SITE_SIGMA = 0.02  # [m] spread of a keypoint about its site: a file says nothing of it
@@ -35,14 +35,15 @@ def read_mjcf(path: str | Path) -> Skeleton:
     bodies = tuple(_body(model, i, anchors) for i in range(1, model.nbody))
     if not bodies:
         raise InputError(f"{path}: no body in it")
-    sets, contacts, seat = _points(model, anchors)
+    sets, touching = _points(model, anchors)
     skeleton = Skeleton(
         name=Path(path).stem,
         bodies=bodies,
         subject=None,
         keypoint_sets=sets,
-        contact_points=contacts,
-        seat_points=seat,
+        contact_points=tuple(touching[TOUCH_GROUP]),
+        seat_points=tuple(touching[SEAT_GROUP]),
+        hold_points=tuple(Hold(**vars(p)) for p in touching[HOLD_GROUP]),
         scale_groups=(),
         neutral=np.zeros(0),
         warnings=tuple(_left_out(model)),
@@ -107,10 +108,10 @@ def _anchor(model: Any, i: int) -> Array:
     return np.array(turning[0]) if turning else np.zeros(3)
 
 
-def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], tuple[Point, ...], tuple[Point, ...]]:
-    """Keypoint sets, contact points and seat points: the model's named sites."""
+def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], dict[int, list[Point]]]:
+    """Keypoint sets, and the points where something touches, by their group: the model's named sites."""
     sets: dict[str, list[Point]] = {}
-    found: dict[int, list[Point]] = {TOUCH_GROUP: [], SEAT_GROUP: []}
+    found: dict[int, list[Point]] = {TOUCH_GROUP: [], SEAT_GROUP: [], HOLD_GROUP: []}
     for site in (model.site(k) for k in range(model.nsite)):
         i = int(site.bodyid[0])
         if i == 0 or not site.name:
@@ -122,7 +123,7 @@ def _points(model: Any, anchors: list[Array]) -> tuple[dict[str, KeypointSet], t
         elif int(site.group[0]) in found:
             found[int(site.group[0])].append(Point(name=site.name, **place))
     keypoint_sets = {name: _keypoint_set(model, name, points) for name, points in sets.items()}
-    return keypoint_sets, tuple(found[TOUCH_GROUP]), tuple(found[SEAT_GROUP])
+    return keypoint_sets, found
 
 
 def _keypoint_set(model: Any, name: str, points: list[Point]) -> KeypointSet:

@@ -7,7 +7,7 @@ joint centre (for the pelvis: midway between the anterior superior iliac spines)
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from physpose.skeleton.coordinate_map import CoordinateMap
 from physpose.types import Array, Assumption
 
 JointKind = Literal["free", "ball", "chain", "fixed"]
+HOLD = "hold_"  # before the name of a point that holds
 N_Q = {"free": 7, "ball": 4, "fixed": 0}
 N_V = {"free": 6, "ball": 3, "fixed": 0}
 
@@ -80,6 +81,13 @@ class Point:
     body: str
     offset: Array  # (3,) [m], body frame
     source: str = "unverified"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold(Point):
+    """A point that holds on to something, or is held: forces of any direction may act there."""
+
+    spans: tuple[tuple[float, float], ...] | None = None  # [s] when, from and to; None: while the point is still
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +155,7 @@ class Skeleton:
     gravity: Array | None = None  # (3,) [m/s^2] that the file of this body gives
     skin: Skin | None = None  # for pictures; what moves and weighs are the bodies
     seat_points: tuple[Point, ...] = ()  # what someone sits on
+    hold_points: tuple[Hold, ...] = ()  # ``holding``
 
     @cached_property
     def body_names(self) -> tuple[str, ...]:
@@ -154,8 +163,8 @@ class Skeleton:
 
     @property
     def support_points(self) -> tuple[Point, ...]:
-        """Where the surroundings may bear the body: ``contact_points``, then ``seat_points``."""
-        return (*self.contact_points, *self.seat_points)
+        """Where the surroundings may bear the body: ``contact_points``, ``seat_points``, ``hold_points``."""
+        return (*self.contact_points, *self.seat_points, *self.hold_points)
 
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
@@ -261,10 +270,12 @@ class Skeleton:
             tuple(replace(p, offset=p.offset * S[p.body]) for p in points)
             for points in (self.contact_points, self.seat_points)
         )
+        holds = tuple(replace(h, offset=h.offset * S[h.body]) for h in self.hold_points)
         phi = self.coordinate_map and self.coordinate_map.scaled(self._slide_factors(self.axis_scales(scales)))
         return replace(
-            self, bodies=bodies, keypoint_sets=sets, contact_points=contacts, seat_points=seat, coordinate_map=phi
-        )
+            self, bodies=bodies, keypoint_sets=sets, contact_points=contacts, seat_points=seat, hold_points=holds,
+            coordinate_map=phi,
+        )  # fmt: skip
 
     def _slide_factors(self, axis_scales: Array) -> Array:
         rows, parents, weights = self.slide_lengths
@@ -295,6 +306,28 @@ class Skeleton:
         note = Assumption(what=f"worn on {body}", value=f"{name}, {mass:g} kg", source="given")
         return replace(self, bodies=tuple(bodies), assumptions=(*self.assumptions, note))
 
+    def holding(self, holds: Sequence[str] | Mapping[str, Sequence[tuple[float, float]] | None]) -> Skeleton:
+        """The same skeleton, that holds on to its surroundings, or is held, at some points.
+
+        Args:
+            holds: names of contact or seat points ("hand_r"), or of bodies, at whose joint it then is; or name -> when,
+                as (from, to) [s] pairs, e.g. where a hold moves. Without: whenever the point is still.
+
+        Raises:
+            UnknownNameError: no such point or body.
+            InputError: times that are none.
+        """
+        names = [holds] if isinstance(holds, str) else holds
+        asked = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names)
+        return replace(self, hold_points=tuple(self._hold(name, spans) for name, spans in asked.items()))
+
+    def _hold(self, name: str, spans: Sequence[tuple[float, float]] | None) -> Hold:
+        points = {p.name: p for p in (*self.contact_points, *self.seat_points)}
+        if name not in points and name not in self.body_names:
+            raise UnknownNameError("point to hold by", name, [*points, *self.body_names])
+        at = points.get(name) or Point(name=name, body=name, offset=np.zeros(3))
+        return Hold(name=HOLD + name, body=at.body, offset=at.offset, source="given", spans=_checked_spans(name, spans))
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the body as MJCF (.xml) for MuJoCo or as an OpenSim model (.osim); returns the path.
 
@@ -309,6 +342,18 @@ class Skeleton:
         if suffix not in writers:
             raise InputError(f"cannot save a skeleton as {str(path)!r}; give a name that ends in .xml (MJCF) or .osim")
         return writers[suffix](self, Path(path))
+
+
+def _checked_spans(name: str, spans: Sequence[tuple[float, float]] | None) -> tuple[tuple[float, float], ...] | None:
+    if spans is None:
+        return None
+    try:
+        found = tuple((float(start), float(end)) for start, end in spans)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(start < end for start, end in found):
+        raise InputError(f"hold {name}: {spans!r}; when it holds is a list of (from, to) in seconds, or None: found")
+    return found
 
 
 def _scaled_body(body: Body, s: Array, s_parent: Array) -> Body:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from physpose.result import FitResult
+from physpose.skeleton.model import HOLD
 from physpose.skeleton.names import side
 from physpose.types import Array, Energy
 from physpose.viz.actor import contact_positions
@@ -16,7 +17,8 @@ from physpose.viz.shapes import bones, joints, segment_shapes
 from physpose.viz.skin import packed_as, skin_payload
 
 MOST_FRAMES = 3600  # of a report; longer results are thinned out for it, and it says so
-PARTS = {"hand": ("hand",), "seat": ("ischium", "thigh")}  # of contact points by the start of their names; else feet
+# of contact points by the start of their names; else feet
+PARTS = {"hand": ("hand", f"{HOLD}hand"), "seat": ("ischium", "thigh"), "hold": (HOLD,)}
 
 
 def thinned(result: FitResult) -> tuple[FitResult, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from physpose.result import CoordinateResult, FitResult
+from physpose.skeleton.model import HOLD
 from physpose.skeleton.names import side, without_side
 from physpose.types import Array
 
@@ -78,7 +79,7 @@ BALL_NOTE = (
     "vectors."
 )
 BODY_NOTE = "Momentum is linear, and angular about the centre of mass, both in world axes (z up)."
-NOT_FEET = ("hand", "ischium", "thigh")  # contact points
+NOT_FEET = ("hand", "ischium", "thigh", HOLD)  # contact points
 MAIN = ("hip_", "knee_", "ankle_", "lumbar_", "arm_", "elbow_")  # shown at once; the rest is folded
 
 

@@ -103,7 +103,7 @@ def fits(seen: Observations, height: float, lifters: dict[str, Lifter | None]) -
     return found
 
 
-def balancing(data: Path, lifter: Lifter) -> dict:
+def balancing(data: Path, lifters: dict[str, Lifter | None]) -> dict:
     """Errors [mm] of one camera's MediaPipe keypoints against four cameras, after one alignment of the clip."""
     folders = sorted(p for p in (data / TRIAL / "pose-associated").iterdir() if p.is_dir())
     calibration = data / SESSION / "S00_Calibration/Calib_qualisys.toml"
@@ -111,15 +111,10 @@ def balancing(data: Path, lifter: Lifter) -> dict:
     truth, rows = joint_track(four), {}
     for video in sorted((data / "pose2sim/Demo_SinglePerson/videos").glob("*.mp4")):
         seen = seen_in(video)
-        kp, prior = seen.keypoints, camera_prior(None, seen)[0]
-        lifted = with_lifted_landmarks(kp, prior.focal, prior.principal_point, HEIGHT, lifter)
-        row = {}
-        for name, points in (("MediaPipe's 3D", kp), ("lifter", lifted)):
-            shown = turned_back(points, prior.focal, prior.principal_point) if name == "lifter" else points
-            row[f"{name}, alone, root"] = _root(landmark_track(shown), truth)
-            fitted = physpose.fit(points, height=HEIGHT, settings=AS_GIVEN, progress=SILENT)
-            row[f"{name}, fit, root"] = _root(joint_track(fitted), truth)
-            row[f"{name}, fit, iterations"] = fitted.status.iterations
+        row = {f"{name}, alone, root": _root(track, truth) for name, track in alone(seen, HEIGHT, lifters).items()}
+        for name, fitted in fits(seen, HEIGHT, lifters).items():
+            row[f"fit, {name}, root"] = _root(joint_track(fitted), truth)
+            row[f"fit, {name}, iterations"] = fitted.status.iterations
         rows[video.stem] = row
         print(video.stem, {k: round(v, 1) for k, v in row.items()}, flush=True)
     return rows | {"mean": {k: float(np.mean([r[k] for r in rows.values()])) for k in row}}
@@ -144,7 +139,7 @@ def main() -> int:
     lifters = {name: shipped_lifter(name) for name in ("blazepose33", "coco17")}
     lifters |= {lifter.config.gsr.keypoint_set: lifter for lifter in map(load_lifter, options.weights)}
     if options.balancing:
-        found = balancing(Path(data), lifters["blazepose33"])
+        found = balancing(Path(data), lifters)
         print("mean", {k: round(v, 1) for k, v in found["mean"].items()})
         replace_file(RESULTS / "lifter_balancing.json", json.dumps(found, indent=1, default=float) + "\n")
         return 0

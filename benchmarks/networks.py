@@ -6,7 +6,8 @@ Untrained weights, but of the shipped lifters: sizes and speed do not depend on 
 frames a second on one core, HSTPN small at 15 on two. Networks take turns, so that a busy machine slows all of them;
 "cpu ms" is the processor time of one call, which other processes disturb less than the wall clock. GFLOPs are
 multiplications plus additions, as PyTorch counts them. Papers count otherwise, and on other machines: what they print
-stands beside ours for orientation, and is marked where it is not comparable. Prints a table; writes networks.json.
+stands beside ours for orientation, and is marked where it is not comparable. Prints a table; writes networks.json, on a
+GPU networks_cuda.json.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from physpose.io.tables import replace_file
 from physpose.networks.gsr import GSRConfig
 from physpose.networks.hrnet import hrnet
 from physpose.networks.hstpn import HSTPN, SMALL, HSTPNConfig
@@ -79,7 +81,7 @@ def main() -> None:
                       for a, b, r in zip(sizes, speeds, rows, strict=True)]  # fmt: skip
     show(report["rows"])
     goals(report["rows"])
-    write(report, options.out)
+    write(report, options.out, "networks.json" if options.device == "cpu" else f"networks_{options.device}.json")
 
 
 def environment(options: argparse.Namespace) -> dict[str, object]:
@@ -198,13 +200,10 @@ def goals(rows: object) -> None:
                   f"{row['frames_per_cpu_s']:.0f} by processor time, of {goal}: {met}")  # fmt: skip
 
 
-def write(report: dict[str, object], folder: Path) -> None:
-    """networks.json"""
+def write(report: dict[str, object], folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".networks.json.tmp"
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
-    os.replace(temporary, folder / "networks.json")
-    print(f"\nwritten: {folder / 'networks.json'}")
+    replace_file(folder / name, json.dumps(report, indent=1) + "\n")
+    print(f"\nwritten: {folder / name}")
 
 
 if __name__ == "__main__":

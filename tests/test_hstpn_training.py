@@ -69,7 +69,8 @@ def test_the_body_is_drawn_where_the_keypoints_are(opengl):
     camera.lookat[:] = (0.0, 0.0, 0.9)
     q = np.tile(skeleton.neutral, (2, 1))
     q[1, 0] += 100.0
-    here, away = draw(skeleton, q, camera, settings).float()
+    (here, away), person = draw(skeleton, q, camera, settings)
+    here, away = here.float(), away.float()
     changed = ((here - away).abs().amax(0) > 40).nonzero().flip(-1).float()  # x, y
     points = physpose.KinematicChain(skeleton).keypoints(torch.as_tensor(q[:1]), "coco17").numpy()
     uv = torch.as_tensor(project(points, camera, settings), dtype=torch.float32)[0]

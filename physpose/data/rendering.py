@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import mujoco
@@ -17,7 +22,7 @@ from physpose.data.motion_bank import MotionBank
 from physpose.data.people import random_person, stature
 from physpose.data.random_motion import MotionMix, RandomMotion
 from physpose.errors import InputError
-from physpose.networks.hrnet import normalised_images
+from physpose.progress import SILENT, Progress
 from physpose.skeleton.mjcf import to_mjcf
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
@@ -40,7 +45,8 @@ class RenderSettings:
 class Video(NamedTuple):
     """A drawn video."""
 
-    images: Tensor  # (T, 3, H, W) float32, as ``HRNet`` takes them
+    images: Tensor  # (T, 3, H, W) uint8 as drawn; in 0..1 where ``surroundings`` have been put behind
+    person: Tensor  # (T, H, W) bool, pixels of the body
     keypoints: Tensor  # (T, K, 2) [px]
     visible: Tensor  # (T, K) bool, inside the picture
     time: Tensor  # (T,) [s]
@@ -66,15 +72,20 @@ class VideoGenerator:
         q[:, 2] -= points[..., 2].min()
         points[..., 2] -= points[..., 2].min()
         camera = self._camera(rng, skeleton, points)
-        images = draw(skeleton, q, camera, s, colours=rng)
+        images, person = draw(skeleton, q, camera, s, colours=rng)
         uv = torch.as_tensor(project(points, camera, s), dtype=torch.float32)
         limit = torch.tensor([s.size[1], s.size[0]]) - 0.5
         visible = ((uv > -0.5) & (uv < limit)).all(-1)
-        return Video(normalised_images(images), uv, visible, torch.as_tensor(time, dtype=torch.float32))
+        return Video(images, person, uv, visible, torch.as_tensor(time, dtype=torch.float32))
 
-    def batch(self, index: int, size: int) -> Video:
-        """``size`` videos, stacked: (B, T, ...)."""
-        videos = [self.video(index * size + i) for i in range(size)]
+    def batch(self, index: int, size: int, processes: int = 1, progress: Progress = SILENT) -> Video:
+        """``size`` videos, stacked: (B, T, ...); drawn by several processes, which changes nothing else."""
+        numbers = range(index * size, (index + 1) * size)
+        with progress.stage("draw videos", size) as stage, _workers(processes) as draw_all:
+            videos = []
+            for video in draw_all(self.video, numbers):
+                videos.append(Video(*(torch.as_tensor(x) for x in video)))
+                stage.advance()
         return Video(*(torch.stack(x) for x in zip(*videos, strict=True)))
 
     def _camera(self, rng: np.random.Generator, skeleton: Skeleton, points: Array) -> Any:
@@ -88,10 +99,28 @@ class VideoGenerator:
         return camera
 
 
+@contextmanager
+def _workers(processes: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A ``map`` that keeps the order."""
+    if processes == 1:
+        yield map
+        return
+    # spawned: an OpenGL context does not survive a fork
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield lambda f, items: pool.map(partial(_as_arrays, f), items, chunksize=-(-len(items) // (4 * processes)))
+
+
+def _as_arrays(f: Callable[[int], Video], item: int) -> tuple[Array, ...]:
+    """Tensors go between processes by file descriptors, of which there are few."""
+    return tuple(x.numpy() for x in f(item))
+
+
 def draw(
     skeleton: Skeleton, q: Array, camera: Any, settings: RenderSettings, *, colours: np.random.Generator | None = None
-) -> Tensor:
-    """Pictures (T, 3, H, W) uint8 of poses q (T, nq); ``colours``: of body, floor and lamp at random.
+) -> tuple[Tensor, Tensor]:
+    """Pictures (T, 3, H, W) uint8 of poses q (T, nq), and which pixels are the body (T, H, W).
+
+    ``colours``: of body, floor and lamp at random.
 
     Raises:
         InputError: there is no OpenGL.
@@ -104,7 +133,8 @@ def draw(
         _coloured(spec, colours)
     model = spec.compile()
     data: Any = mujoco.MjData(model)
-    pictures = []
+    pictures, person = [], []
+    floor = model.geom("floor").id
     try:
         renderer = mujoco.Renderer(model, height=height, width=width)
     except Exception as error:  # every GL library has exceptions of its own
@@ -118,7 +148,11 @@ def draw(
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, camera)
             pictures.append(renderer.render().copy())
-    return torch.as_tensor(np.stack(pictures)).movedim(-1, 1)
+            renderer.enable_segmentation_rendering()
+            drawn = renderer.render()[..., 0]
+            renderer.disable_segmentation_rendering()
+            person.append((drawn >= 0) & (drawn != floor))
+    return torch.as_tensor(np.stack(pictures)).movedim(-1, 1), torch.as_tensor(np.stack(person))
 
 
 def project(p: Array, camera: Any, settings: RenderSettings) -> Array:
@@ -134,9 +168,15 @@ def project(p: Array, camera: Any, settings: RenderSettings) -> Array:
 
 
 def _coloured(spec: Any, rng: np.random.Generator) -> None:
-    """Colours and light that differ from body to body."""
-    shades = rng.uniform(0.1, 0.9, (len(spec.bodies), 3))
-    for body, shade in zip(spec.bodies, shades, strict=True):
+    """Skin, shirt, trousers and shoes in random colours, sleeves and legs of random length; light."""
+    skin = rng.uniform(0.25, 0.95) * np.array([1.0, rng.uniform(0.65, 0.85), rng.uniform(0.45, 0.75)])
+    shirt, trousers, shoes = rng.uniform(0.05, 0.95, (3, 3))
+    sleeve, leg = rng.uniform(size=2) < 0.5
+    colours = {"torso": shirt, "humerus": shirt, "pelvis": trousers, "femur": trousers, "calcn": shoes, "toes": shoes}
+    colours |= {"ulna": shirt, "radius": shirt} if sleeve else {}
+    colours |= {"tibia": trousers} if leg else {}
+    for body in spec.bodies:
+        shade = colours.get(body.name.rsplit("_", 1)[0], skin)
         for geom in body.geoms:
             if geom.name != "floor":
                 geom.rgba = [*shade, 1.0]

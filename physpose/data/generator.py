@@ -56,6 +56,11 @@ class Batch(NamedTuple):
     stature: Tensor  # (N,) [m]
     age: Tensor  # (N,) [years]
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        moved = self._replace(**{k: getattr(self, k).to(device) for k in self._fields if k != "view"})
+        return moved._replace(view=View(self.view.focal.to(device), self.view.principal_point.to(device)))
+
     def rows(self, part: slice) -> Batch:
         """Some of the sequences."""
         cut = self._replace(**{k: getattr(self, k)[part] for k in self._fields if k != "view"})

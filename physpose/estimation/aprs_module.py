@@ -104,10 +104,11 @@ class APRS(nn.Module):
 
     def _minimum(self, p: Tensor, time: Tensor, lengths: Tensor, trust: Tensor) -> Refinement:
         batch, (T, K, D) = p.shape[:-3], p.shape[-3:]
-        # samples side by side as if they were more keypoints: one system
-        y = p.reshape(-1, T, K, D).transpose(0, 1).reshape(T, -1, D).double()
-        c = trust.reshape(-1, T, K).transpose(0, 1).reshape(T, -1).double()
-        x = _Implicit.apply(y, c, lengths.double(), self.log_weights.double(), self, time.detach().double())
+        # samples side by side as if they were more keypoints: one sparse system, solved on the processor
+        y = p.reshape(-1, T, K, D).transpose(0, 1).reshape(T, -1, D)
+        c = trust.reshape(-1, T, K).transpose(0, 1).reshape(T, -1)
+        inputs = (x.double().cpu() for x in (y, c, lengths, self.log_weights))
+        x = _Implicit.apply(*inputs, self, time.detach().double().cpu())
         out = x.reshape(T, -1, K, D).transpose(0, 1).reshape(*batch, T, K, D).to(p)
         return Refinement(out, [self.losses(out, lengths)])
 
@@ -116,7 +117,7 @@ class APRS(nn.Module):
         T, s, weights = len(y), self.settings, log_weights.exp()
         noise = s.noise if s.noise is not None else s.least_noise
         K = len(keypoint_names(self.keypoint_set))
-        groups = [_side_by_side(g, y.shape[1], K) for g in (self.edges, self.triplets, self.pairs)]
+        groups = [_side_by_side(g.cpu(), y.shape[1], K) for g in (self.edges, self.triplets, self.pairs)]
         edges, triplets, pairs = (in_frames(g.numpy(), T, y.shape[1]) for g in groups)
         repeat = len(edges) // max(len(self.edges), 1)
         terms: list[Term] = []

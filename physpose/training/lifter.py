@@ -105,7 +105,7 @@ class LifterTask:
         part: Processes = Processes(),  # noqa: B008  frozen
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_GSR of the single frames; after the first stage L_TMP of the sequences is added."""
-        data = self.data.batch(step, batch).rows(part.part(batch))
+        data = self.data.batch(step, batch).rows(part.part(batch)).to(device_of(module))
         out = lifted(module, data)
         gsr, terms = self.single(out.single, data)
         if module.tmp is None or step < self.training.single_steps * self.schedule.steps:
@@ -120,7 +120,7 @@ class LifterTask:
         terms = {
             "single": losses.position_loss(pose, data.pose).mean(),
             "bones": losses.bone_length_loss(pose, self.edges, lengths).mean(),
-            "angles": losses.joint_angle_loss(pose, self.triples, self.limits).mean(),
+            "angles": losses.joint_angle_loss(pose, self.triples, self.limits.to(pose)).mean(),
         }
         t = self.training
         return losses.gsr_objective(*terms.values(), beta1=t.bones, beta2=t.angles), terms
@@ -140,7 +140,8 @@ class LifterTask:
         if not self._validation:
             size = 16 * self.training.generator.people
             self._validation = [self.held_out.batch(i, size) for i in range(self.training.validation_batches)]
-        return sum(float(joint_error(module, batch)) for batch in self._validation) / len(self._validation)
+        device = device_of(module)
+        return sum(float(joint_error(module, x.to(device))) for x in self._validation) / len(self._validation)
 
     def save(self, module: Lifter, path: Path, about: Mapping[str, Any]) -> Path:
         """As ``load_lifter`` reads it."""
@@ -164,6 +165,11 @@ def train_lifter(
     if start is not None:
         module.load_state_dict(load_lifter(start, like=module.config).state_dict())
     return train(task, module, schedule, folder, resume=resume, device=device, progress=progress)
+
+
+def device_of(module: Lifter) -> torch.device:
+    """Where its weights are."""
+    return next(module.parameters()).device
 
 
 def lifted(module: Lifter, data: Batch) -> Lifted:

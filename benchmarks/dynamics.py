@@ -1,9 +1,10 @@
 """Inverse dynamics, forward and with its vector-Jacobian product: our engines against Pinocchio, MuJoCo and others.
 
-    python benchmarks/dynamics.py [--threads N] [--batches 1 64 512 4096] [--rounds 15] [--out benchmarks/results]
+    python benchmarks/dynamics.py [--threads N] [--batches 1 64 512 4096] [--rounds 15] [--device cpu] [--out benchmarks/results]
 
 Contestants take turns within one run, so that a busy machine slows all of them; the ratio to Pinocchio's Python loop in
-the same run is what counts. Prints the environment and a table; writes dynamics.json and, with matplotlib, a plot.
+the same run is what counts. Prints the environment and a table; writes dynamics.json (on a GPU dynamics_cuda.json)
+and, with matplotlib, a plot.
 """
 
 from __future__ import annotations
@@ -61,26 +62,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 512, 4096])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of our engines; others run on the CPU")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     skeleton = load_skeleton("adult", age=30, sex="x", height=1.72, mass=70.0)
-    report = {"environment": environment(options.threads, options.rounds), "dof": skeleton.nv, "rows": []}
+    report = {"environment": environment(options.threads, options.rounds, options.device), "dof": skeleton.nv, "rows": []}
     print(json.dumps(report["environment"], indent=2), f"\n{skeleton.nv} degrees of freedom\n{HEADER}")
     for B in options.batches:
-        for row in measure(skeleton, B, options.rounds, options.threads):
+        for row in measure(skeleton, B, options.rounds, options.threads, options.device):
             report["rows"].append(row)
             print(line(row))
     write(report, options.out)
 
 
-def environment(threads: int, rounds: int) -> dict[str, object]:
+def environment(threads: int, rounds: int, device: str) -> dict[str, object]:
     """What the figures depend on."""
     packages = ("torch", "pin", "mujoco", "warp-lang", "numpy", "pytorch-kinematics", "adam-robotics", "mujoco-mjx")
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "threads": threads,
         "rounds": rounds,
         "warm-up": "two calls each",
@@ -105,9 +107,9 @@ def installed(package: str) -> bool:
     return True
 
 
-def measure(skeleton: Skeleton, B: int, rounds: int, threads: int) -> list[dict[str, object]]:
+def measure(skeleton: Skeleton, B: int, rounds: int, threads: int, device: str) -> list[dict[str, object]]:
     """One row a contestant: microseconds a sample, and how many times faster than the reference."""
-    contestants = list(all_contestants(skeleton, samples(skeleton, B), threads))
+    contestants = list(all_contestants(skeleton, samples(skeleton, B), threads, device))
     runs = [(c, kind, run) for c in contestants for kind, run in (("forward", c.forward), ("both", c.both)) if run]
     seconds: dict[tuple[str, str, str], list[float]] = {(c.name, c.dtype, kind): [] for c, kind, _ in runs}
     repeats = [enough(run) for _, _, run in runs]
@@ -146,18 +148,16 @@ def samples(skeleton: Skeleton, B: int) -> Samples:
     return Samples(model.integrate(np.tile(skeleton.neutral, (B, 1)), 0.5 * dq), v, a, u)
 
 
-def all_contestants(skeleton: Skeleton, x: Samples, threads: int) -> Iterator[Contestant]:
+def all_contestants(skeleton: Skeleton, x: Samples, threads: int, device: str) -> Iterator[Contestant]:
     """Everyone who is installed."""
     yield from pinocchio_contestants(skeleton, x, threads)
     yield mujoco_contestant(skeleton, x)
     if len(x.q) == 1:  # it is one call, however large the batch
         yield autograd_overhead(skeleton, x)
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for device in devices:
-        for engine in ("auto", "torch", "pinocchio", "warp"):
-            for dtype in (torch.float64, torch.float32):
-                if applies(engine, dtype, device):
-                    yield our_contestant(skeleton, x, engine, dtype, device)
+    for engine in ("auto", "torch", "pinocchio", "warp"):
+        for dtype in (torch.float64, torch.float32):
+            if applies(engine, dtype, device):
+                yield our_contestant(skeleton, x, engine, dtype, device)
     if find_spec("adam"):
         yield adam_contestant(skeleton, x)
     if find_spec("pytorch_kinematics"):
@@ -341,6 +341,7 @@ def write(report: dict[str, object], folder: Path) -> None:
     environment = report["environment"]
     assert isinstance(environment, dict)
     name = "dynamics" if environment["threads"] == 1 else f"dynamics_{environment['threads']}_threads"
+    name += "_cuda" if environment["gpu"] else ""
     temporary = folder / f".{name}.json.tmp"
     temporary.write_text(json.dumps(report, indent=1) + "\n")
     os.replace(temporary, folder / f"{name}.json")

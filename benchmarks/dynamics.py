@@ -1,6 +1,6 @@
 """Inverse dynamics, forward and with its vector-Jacobian product: our engines against Pinocchio, MuJoCo and others.
 
-    python benchmarks/dynamics.py [--threads N] [--batches 1 64 512 4096] [--rounds 15] [--device cpu] [--out benchmarks/results]
+    python benchmarks/dynamics.py [--threads N] [--batches 1 64 512 4096] [--rounds 15] [--device cpu] [--out DIR]
 
 Contestants take turns within one run, so that a busy machine slows all of them; the ratio to Pinocchio's Python loop in
 the same run is what counts. Prints the environment and a table; writes dynamics.json (on a GPU dynamics_cuda.json)
@@ -62,12 +62,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 512, 4096])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of our engines; others run on the CPU")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of our engines, not of others")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     skeleton = load_skeleton("adult", age=30, sex="x", height=1.72, mass=70.0)
-    report = {"environment": environment(options.threads, options.rounds, options.device), "dof": skeleton.nv, "rows": []}
+    about = environment(options.threads, options.rounds, options.device)
+    report = {"environment": about, "dof": skeleton.nv, "rows": []}
     print(json.dumps(report["environment"], indent=2), f"\n{skeleton.nv} degrees of freedom\n{HEADER}")
     for B in options.batches:
         for row in measure(skeleton, B, options.rounds, options.threads, options.device):

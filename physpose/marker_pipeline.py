@@ -24,6 +24,7 @@ from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
+from physpose.estimation.marker_sigma import marker_sigma
 from physpose.estimation.plates import assign_to_feet
 from physpose.estimation.settings import EstimationSettings
 from physpose.inverse import body_wrenches, check_masses, contacts_of, measured_forces, with_residual
@@ -36,7 +37,7 @@ from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.subject import NO_HEIGHT
-from physpose.types import Array, Assumption, FitStatus, Markers, Motion
+from physpose.types import Array, Assumption, FitStatus, Markers, Motion, Sigma
 
 FILE = "the file's PROCESSING group"
 MODELS = (".osim", ".xml")  # files of bodies of one size
@@ -98,9 +99,11 @@ def fit_marker_file(
     g = g if told is None else told.gravity
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, evidence = _dynamics(fitted, seen.time, measured, g)
+    with watch("uncertainty"), progress.stage("standard deviations"):
+        sigma = marker_sigma(fitted.evidence, motion, fitted.bearing, g)
     files, found = (moving, still), (scale, register)
     has_floor = settings is None or settings.floor
-    result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check)
+    result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check, sigma)
     return result if told is None else told.noted(result)
 
 
@@ -171,7 +174,7 @@ def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array)
 def _result(
     motion: Motion, fitted: MarkerFit, seen: SeenMarkers, files: tuple[MarkerFile, MarkerFile | None], body: Skeleton,
     evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, has_floor: bool, seconds: dict[str, float],
-    check: str | None,
+    check: str | None, sigma: Sigma | None,
 ) -> FitResult:  # fmt: skip
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
     own = (w for w in body.warnings if not (found[0] and w.startswith(NO_HEIGHT)))  # the markers told the size
@@ -194,6 +197,7 @@ def _result(
         gravity=g,
         floor=has_floor,
         check=check,
+        sigma=sigma,
         status=FitStatus(
             converged=fitted.converged, iterations=fitted.iterations, cost=fitted.cost, seconds=seconds,
             details={"term costs": fitted.term_costs, "markers": _details(fitted), **details},

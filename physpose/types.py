@@ -181,6 +181,13 @@ class Motion:
     energy: Energy
     power: Array  # (T, nv) [W], tau * v
 
+    def frames(self, keep: slice | NDArray[np.intp]) -> Motion:
+        """The motion alone, with only the frames of ``keep``."""
+        energy = Energy(kinetic=self.energy.kinetic[keep], potential=self.energy.potential[keep])
+        parts = {"contacts": self.contacts.frames(keep), "energy": energy}
+        arrays = {n: getattr(self, n)[keep] for n in Motion.__dataclass_fields__ if n not in parts}
+        return Motion(**arrays, **parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitStatus:

@@ -64,9 +64,10 @@ class BandCovariance:
         return torch.where(same, diagonal[ka, ia, :, ib], torch.where(later, after, before))
 
 
-def band_covariance(system: BorderedSystem, free: Tensor) -> BandCovariance:
+def band_covariance(system: BorderedSystem, free: Tensor, shared: Tensor | None = None) -> BandCovariance:
     """The inverse of the normal matrix with the shared unknowns of ``free`` (n_shared) bool, the others held.
 
+    ``shared``: their covariance (n_free, n_free), if it is known from elsewhere and not sought in this system.
     Raises torch.linalg.LinAlgError where nothing says anything of an unknown.
     """
     T, n = system.T, system.n
@@ -76,8 +77,9 @@ def band_covariance(system: BorderedSystem, free: Tensor) -> BandCovariance:
     B = system.B[:, :, free].reshape(T * n, -1)
     B = torch.cat([B, B.new_zeros(len(A) * per_block * n - T * n, B.shape[1])])
     X = _solve(factors, C, B.reshape(len(A), per_block * n, -1)).reshape(len(B), -1)
-    shared = system.S[free][:, free] - B.mT @ X
-    shared = torch.cholesky_inverse(torch.linalg.cholesky(shared)) if shared.numel() else shared
+    if shared is None:
+        shared = system.S[free][:, free] - B.mT @ X
+        shared = torch.cholesky_inverse(torch.linalg.cholesky(shared)) if shared.numel() else shared
     return BandCovariance(diagonal, beside, X, shared, n, per_block)
 
 

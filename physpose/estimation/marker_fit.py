@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physpose.estimation.alignment import Alignment, aligned_skeleton, expanded, with_alignment
+from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.covariance import band_covariance
 from physpose.estimation.euler_choice import continuous_angles
 from physpose.estimation.joint_centres import joint_centres
 from physpose.estimation.marker_problem import MarkerProblem
+from physpose.estimation.marker_sigma import MarkerEvidence, bound
 from physpose.estimation.marker_spots import MARKER_SET, Spot
 from physpose.estimation.marker_terms import MarkerOffsets
 from physpose.estimation.mislabels import exchanged, find_swaps, wild_markers
 from physpose.estimation.problem import EARTH_GRAVITY
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
-from physpose.estimation.state import MarkerState, State
+from physpose.estimation.state import Kinematics, MarkerState, State
 from physpose.estimation.terms import Term
 from physpose.estimation.threads import one_thread
 from physpose.estimation.trajectory import Stitched, overlapping_windows
@@ -42,6 +45,7 @@ class MarkerFit:
     distance: Array  # (T, M) [m] from marker to its place; NaN where not seen
     used: NDArray[np.bool_]  # (T, M) seen and believed
     bearing: Array  # (T, C) belief 0..1 that a support point bears a force
+    evidence: MarkerEvidence  # for ``marker_sigma``
     notes: tuple[str, ...]  # what was put right, for the user
     converged: bool
     iterations: int
@@ -82,18 +86,23 @@ def fit_markers(
         sigma = ((problem.spread**2).mean(-1) + problem.soft_tissue**2).sqrt()
         target, state, notes = _labelled(problem, time, target, sigma)
         on_progress(0.2)
+        sized, places = body, torch.zeros(3 * len(spots), 3 * len(spots), dtype=torch.float64)
         if (scale and skeleton.scale_groups) or register:
             registration = _Registration(skeleton, spots, settings, height_known, marker_radius)
             still = None if static is None else _posed_static(problem, static, sigma)
-            body, spots = registration.solve(time, target, state, still, scale=scale, register=register)
+            sized, spots, places = registration.solve(time, target, state, still, scale=scale, register=register)
+            body = replace(sized, scale_groups=())
             problem = MarkerProblem(body, spots, settings, gravity)
             target, state, more = _relabelled(problem, target, state)
             notes += more
         on_progress(0.4)
         target, state, wild = _without_wild(problem, target, state)
         state = replace(state, q=torch.as_tensor(continuous_angles(problem.chain, state.q.numpy())))
+        evidence = MarkerEvidence(
+            problem=problem, body=sized, time=time, target=target, start=state.q, places=places
+        )
         solution, q = _motion(problem, time, target, state, lambda x: on_progress(0.4 + 0.6 * x))
-        return _result(problem, time, target, solution, q, (*notes, *wild))
+        return _result(evidence, solution, q, (*notes, *wild))
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -182,8 +191,9 @@ class _Registration:
         *,
         scale: bool,
         register: bool,
-    ) -> tuple[Skeleton, tuple[Spot, ...]]:
-        """The scaled skeleton without scale groups, and the markers at their places on it."""
+    ) -> tuple[Skeleton, tuple[Spot, ...], Tensor]:
+        """The scaled skeleton, with scale groups if its size was found, the markers at their places on it, and the
+        covariance of log scales and these places."""
         s = self.settings
         keep = spread_frames(time, np.isfinite(target).all(-1).sum(1), s.registration_frames)
         spots, seen = self._with_centres(target[keep])
@@ -204,7 +214,10 @@ class _Registration:
         start = MarkerState(q, torch.zeros(G, dtype=torch.float64), torch.zeros(M, 3, dtype=torch.float64))
         free = torch.cat([torch.full((G,), scale), torch.full((3 * M,), register)])
         found = problem.solve(terms, start, free, REGISTRATION_ITERATIONS, width=1).state
-        return self._registered(found, turnable)
+        body, places = self._registered(found, turnable)
+        unsure = _uncertainty(problem, terms, found, free)
+        own = torch.arange(G + 3 * len(self.spots)) if scale else torch.arange(G, G + 3 * len(self.spots))
+        return (body if scale else replace(body, scale_groups=())), places, unsure[own][:, own]
 
     def _with_centres(self, target: Array) -> tuple[tuple[Spot, ...], Array]:
         """The markers and the joint centres that follow from them, with where they are (T, M', 3)."""
@@ -233,7 +246,7 @@ class _Registration:
 
     def _registered(self, state: MarkerState, turnable: Skeleton) -> tuple[Skeleton, tuple[Spot, ...]]:
         scales = state.log_scales.exp().numpy()
-        body = replace(self.skeleton.scaled(scales), scale_groups=())
+        body = self.skeleton.scaled(scales)
         if turnable is not self.skeleton:
             body = aligned_skeleton(body, turnable, state.q)
         axis = dict(zip(self.skeleton.body_names, self.skeleton.axis_scales(scales), strict=True))
@@ -242,6 +255,20 @@ class _Registration:
             for s, d in zip(self.spots, state.offsets.numpy()[: len(self.spots)], strict=True)
         )
         return body, spots
+
+
+def _uncertainty(
+    problem: MarkerProblem, terms: Sequence[Term[MarkerState]], state: MarkerState, free: Tensor
+) -> Tensor:
+    """Covariance of the shared unknowns at a solution; zero of those that were held."""
+    system = BorderedSystem(len(state.q), problem.chain.nv, state.n_shared, min(1, len(state.q) - 1))
+    kin = Kinematics(problem.chain, state, problem.points)
+    for term in terms:
+        term.add_to(system, state, kin)
+    bound(system)
+    found, index = torch.zeros_like(system.S), torch.nonzero(free)[:, 0]
+    found[index[:, None], index] = band_covariance(system, free).shared
+    return found
 
 
 STATIC_WEIGHT = 10.0  # frames
@@ -285,9 +312,8 @@ def _motion(
     return total, q
 
 
-def _result(
-    problem: MarkerProblem, time: Array, target: Array, solution: Solution[State], q: Tensor, notes: tuple[str, ...]
-) -> MarkerFit:
+def _result(evidence: MarkerEvidence, solution: Solution[State], q: Tensor, notes: tuple[str, ...]) -> MarkerFit:
+    problem, time, target = evidence.problem, evidence.time, evidence.target
     state = replace(solution.state, q=q)
     distance = np.linalg.norm(problem.marker_positions(state).numpy() - target, axis=-1)
     return MarkerFit(
@@ -297,6 +323,7 @@ def _result(
         distance=distance,
         used=np.asarray(np.isfinite(target).all(-1)),
         bearing=problem.bearing_of(state, time).numpy(),
+        evidence=evidence,
         notes=notes,
         converged=solution.converged,
         iterations=solution.iterations,

@@ -62,10 +62,14 @@ class MarkerProblem(MotionProblem):
         """For a whole motion near poses ``q`` (T, nq) of single frames."""
         return [self.smooth_distance(target), *self.posture_terms(frame_weights(time)), *self._smoothness(time, q)]
 
+    def jerk(self, time: Tensor, q: Tensor) -> Tensor:
+        """What the jerk (T, nv) may be near poses ``q`` (T, nq) of single frames: at least that of people who walk."""
+        return vigour(q, time, self.spread_of_coordinates(self.settings.jerk_sigma))
+
     def _smoothness(self, time: Tensor, q: Tensor) -> list[Term[State]]:
         s = self.settings
         walking = self.spread_of_coordinates(s.jerk_sigma)
-        jerk = vigour(q, time, walking)
+        jerk = self.jerk(time, q)
         ratio = (jerk / walking).amax(0)
         middle = jerk[1:-2] if len(time) > 3 else jerk[:0]
         acceleration = ratio * self.spread_of_coordinates(s.acceleration_sigma)

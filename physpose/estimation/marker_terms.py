@@ -32,14 +32,17 @@ class MarkerDistance(FrameTerm[State]):
         """(T, M, 3) [m], body minus marker; meaningless where the weight is 0."""
         return kin.points[:, : self.target.shape[1]] - self.target
 
+    def believed(self, kin: Kinematics) -> Tensor:
+        """(T, M) [1/m^2] the weights that are left to markers as far off as they are."""
+        return self.weight * robust((self.residual(kin) ** 2).sum(-1) * self.weight, self.robust_scale)[1]
+
     def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
         loss, _ = robust((self.residual(kin) ** 2).sum(-1) * self.weight, self.robust_scale)
         return 0.5 * loss.sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r = self.residual(kin)
-        loss_weight = robust((r**2).sum(-1) * self.weight, self.robust_scale)[1]
-        w = (self.weight * loss_weight).sqrt()[..., None]
+        w = self.believed(kin).sqrt()[..., None]
         T, M = self.weight.shape
         J, Js = (w[..., None] * D[:, :M] for D in (kin.J, kin.Js))
         system.add_frame((w * r).reshape(T, -1), J.reshape(T, 3 * M, -1), Js.reshape(T, 3 * M, Js.shape[-1]))

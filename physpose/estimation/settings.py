@@ -92,6 +92,7 @@ class EstimationSettings:
     marker_wander: float = 0.010  # [m] typical soft tissue artefact: it does not set the smoothing, it weighs markers
     marker_robust: float = 4.0  # [sigma of soft tissue] Cauchy scale
     marker_correlation_time: float = 0.2  # [s] soft tissue repeats its error for about so long
+    skin_correlation_time: float = 0.1  # [s] of a marker's residual in walking people (benchmarks/skin.py)
     registration_frames: int = 60  # at most, from which scales and places of markers are found
     joint_centre_sigma: float = 0.008  # [m] of rules that find them from markers (Harrington 2007: 5 to 10 mm)
 

@@ -25,7 +25,7 @@ from physpose.estimation.state import Kinematics, State
 from physpose.estimation.wrench import RootWrench, Stencil
 from physpose.skeleton.model import Point, Skeleton
 from physpose.spatial import skew
-from physpose.types import Array, Energy, Motion, Sigma
+from physpose.types import Array, Contacts, Energy, Motion, Sigma
 
 CHUNK = 64  # frames treated at once: their covariances are large
 
@@ -54,9 +54,26 @@ def motion_sigma(
         return None
     covariance = band_covariance(system, free)
     motion, found = dynamics_of(skeleton, time, state.q.numpy(), bearing, gravity)
-    n_scales = int(free[: len(state.log_scales)].sum())
-    maps = _Maps(KinematicChain(skeleton), motion, found, gravity, free[: len(state.log_scales)], jerk)
-    inner = [_chunk(maps, covariance, n_scales, first) for first in torch.arange(len(time) - 2).split(CHUNK)]
+    return sigma_along(motion, covariance, skeleton, found, gravity, free[: len(state.log_scales)], jerk)
+
+
+def sigma_along(
+    motion: Motion, covariance: BandCovariance, skeleton: Skeleton, found: ContactForces | None, gravity: Array,
+    free_scales: Tensor, jerk: Tensor,
+) -> Sigma:  # fmt: skip
+    """One standard deviation of a motion whose unknowns have a covariance.
+
+    Args:
+        motion: of at least three frames.
+        covariance: of each frame's unknowns; the shared ones begin with the bone scales that are free.
+        found: how its forces were found; None: there are none, or they were measured and are taken at their word.
+        gravity: (3,) [m/s^2].
+        free_scales: (G,) bool.
+        jerk: (nv,) or (T, nv), as ``motion_sigma`` has it.
+    """
+    maps = _Maps(KinematicChain(skeleton), motion, found, gravity, free_scales, jerk)
+    n_scales = int(free_scales.sum())
+    inner = [_chunk(maps, covariance, n_scales, first) for first in torch.arange(len(motion.time) - 2).split(CHUNK)]
     return _padded(_appended(inner), covariance)
 
 
@@ -162,7 +179,8 @@ class _Maps:
         difference, in which accelerations count by a triangle, has S h / 10; the two are independent.
         """
         h = 0.5 * (self.time[t + 1] - self.time[t - 1])[:, None]
-        return self.jerk**2 * h**3 / 40, self.jerk**2 * h / 10
+        squared = (self.jerk if self.jerk.ndim == 1 else self.jerk[t]) ** 2
+        return squared * h**3 / 40, squared * h / 10
 
     # --- everything -------------------------------------------------------------------------------------------------
 
@@ -177,8 +195,8 @@ class _Maps:
         yield "tau", tau, tau_own
         if force is not None:
             yield "force", force, force_own
-        else:
-            yield "force", tau[:, :0], None
+        else:  # none, or measured
+            yield "force", tau.new_zeros(len(t), 3 * self.motion.contacts.force.shape[1], tau.shape[2]), None
         power = self.v[t][..., None] * tau + self.tau[t][..., None] * self._with_scales(dv)
         yield "power", power, tau_own * self.v[t] ** 2 + self.tau[t] ** 2 * v_own
         yield from self._places(t)
@@ -250,6 +268,7 @@ class _Maps:
         rates_own = torch.cat(self._between(t), -1)[..., None]
         by_rates = torch.cat([by_v, by_a], -1)
         if self.found is None:
+            by_motion = by_motion - self._turned_wrenches(t)
             tau = self._with_scales(by_motion @ y + by_v @ dv + by_a @ da)
             return tau, (by_rates**2 @ rates_own)[..., 0], None, None
         force = self.found.force[t]
@@ -266,6 +285,26 @@ class _Maps:
         tau_own = ((J.mT @ own) * J.mT).sum(-1) + ((by_rates - J.mT @ by_rates_force) ** 2 @ rates_own)[..., 0]
         force_own = own.diagonal(dim1=1, dim2=2) + (by_rates_force**2 @ rates_own)[..., 0]
         return tau, tau_own, response, force_own
+
+    def _turned_wrenches(self, t: Tensor) -> Tensor:
+        """d(S' F)/d(motion) (K, nv, nv) of measured wrenches F, which stay where they are in the world.
+
+        S: unit twists of the axes (w, o x w), about the world's origin. An axis turns with every axis before it, by
+        S_j x S_i = (w_j x w_i, w_j x v_i + v_j x w_i).
+        """
+        found, frames = torch.zeros(len(t), self.n, self.n, dtype=torch.float64), self.kin.frames
+        contacts = self.motion.contacts
+        linear = self.chain.linear_columns[:, None]
+        w = torch.where(linear, 0.0, frames.axes[t])
+        v = torch.where(linear, frames.axes[t], torch.linalg.cross(frames.origins[t], w))
+        first = 6 if self.chain.skeleton.bodies[0].joint.kind == "free" else 0
+        i, j = torch.arange(self.n)[:, None], torch.arange(self.n)
+        for c, body in enumerate(contacts.bodies or ()):
+            force, moment = _about_origin(contacts, c, t)
+            inner = w @ skew(moment) @ w.mT + w @ skew(force) @ v.mT + v @ skew(force) @ w.mT
+            moved = self.chain.supports[self.chain.skeleton.body_index(body)]
+            found += inner * ((j <= i) | (j < first)) * moved * moved[:, None]
+        return found
 
     def _about_com(self, t: Tensor, root: Tensor) -> Tensor:
         """Columns (K, 6, m) of a wrench on the pelvis in its own frame: in world axes, about the centre of mass."""
@@ -297,6 +336,14 @@ def _turned_forces(chain: KinematicChain, axes: Tensor, J: Tensor, force: Tensor
     i, j = torch.arange(n)[:, None], torch.arange(n)
     turned_by_j = (j <= i) | (j < first)
     return torch.where(turned_by_j, inner.mT, inner)
+
+
+def _about_origin(contacts: Contacts, c: int, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Force and moment (K, 3) about the world's origin of the measured contact c at frames t."""
+    assert contacts.positions is not None
+    assert contacts.free_moment is not None
+    force, at, free = (torch.as_tensor(x[:, c])[t] for x in (contacts.force, contacts.positions, contacts.free_moment))
+    return force, torch.linalg.cross(at, force) + free
 
 
 def origins(skeleton: Skeleton) -> tuple[Point, ...]:

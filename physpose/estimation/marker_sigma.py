@@ -1,0 +1,165 @@
+"""How sure a motion is that was found from markers.
+
+Three things are not known. What the smooth motion leaves open: its posterior covariance. How the skin slid: motions of
+skin are drawn, as large as the recording's own residuals say, and followed through the normal equations. And where on
+the body the markers sit, and how large it is, which were found with an error that lasts through the whole recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physpose.chain import KinematicChain, Points
+from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.covariance import BandCovariance, band_covariance
+from physpose.estimation.dynamics import dynamics_of
+from physpose.estimation.forces import ContactForces
+from physpose.estimation.marker_problem import MarkerProblem
+from physpose.estimation.marker_terms import MarkerDistance
+from physpose.estimation.skin import skin_sigma, wandering
+from physpose.estimation.state import Kinematics
+from physpose.estimation.threads import one_thread
+from physpose.estimation.uncertainty import joined, sigma_along
+from physpose.skeleton.model import Skeleton
+from physpose.types import Array, Motion, Sigma
+
+PIECE, BESIDE = 500, 50  # frames that are looked at together, and seen beside them
+DRAWS = 100  # motions of the skin: a standard deviation from so many is good to 7 %
+ANYTHING = np.pi  # [rad; m] standard deviation of a coordinate of which nobody tells anything
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkerEvidence:
+    """What a motion was found from."""
+
+    problem: MarkerProblem  # of the body as it was found
+    body: Skeleton  # the same, with scale groups if its size was found
+    time: Array  # (T,) [s]
+    target: Array  # (T, M, 3) [m]; NaN where not seen or not believed
+    start: Tensor  # (T, nq) poses of single frames, which told how vigorous the motion is
+    places: Tensor  # (G + 3 M, G + 3 M) covariance of log scales and markers' places [m], zero of what was given
+
+
+@one_thread()
+def marker_sigma(seen: MarkerEvidence, motion: Motion, bearing: Array, gravity: Array) -> Sigma | None:
+    """One standard deviation of the motion of markers.
+
+    Args:
+        seen: what it was found from.
+        motion: what was found.
+        bearing: (T, C) belief that support points bear a force; not looked at where the motion's forces were measured.
+        gravity: (3,) [m/s^2].
+
+    Returns:
+        None for fewer than three frames, which tell no accelerations, and for bodies whose coordinates are coupled.
+    """
+    if len(motion.time) < 3 or seen.body.coordinate_map is not None:
+        return None
+    skin, parts = wander_of(seen, torch.as_tensor(motion.q)), []
+    for cut, keep in _pieces(len(motion.time)):
+        covariance = marker_covariance(seen, torch.as_tensor(motion.q[cut]), skin, cut)
+        part, found = _with_forces(seen.body, motion.frames(cut), bearing[cut], gravity)
+        free = torch.ones(len(seen.body.scale_groups), dtype=torch.bool)
+        jerk = seen.problem.jerk(torch.as_tensor(motion.time[cut]), seen.start[cut])
+        sigma = sigma_along(part, covariance, seen.body, found, gravity, free, jerk)
+        parts.append((keep, sigma.frames(slice(keep.start - cut.start, keep.stop - cut.start))))
+    return joined(parts, len(motion.time))
+
+
+def _pieces(T: int) -> Iterator[tuple[slice, slice]]:
+    """Frames to look at, and those of them to keep."""
+    edges = np.linspace(0, T, max(1, round(T / PIECE)) + 1).astype(int)
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        yield slice(max(a - BESIDE, 0), min(b + BESIDE, T)), slice(int(a), int(b))
+
+
+def _with_forces(
+    body: Skeleton, motion: Motion, bearing: Array, gravity: Array
+) -> tuple[Motion, ContactForces | None]:
+    """The motion, and how its forces follow from it; None where they were measured."""
+    if motion.contacts.bodies is not None:
+        return motion, None
+    return dynamics_of(body, motion.time, motion.q, bearing, gravity, rates=(motion.v, motion.a))
+
+
+# --- what is not known ------------------------------------------------------------------------------------------------
+
+
+def marker_covariance(seen: MarkerEvidence, q: Tensor, skin: Tensor, cut: slice) -> BandCovariance:
+    """Of the unknowns of frames ``cut``, whose poses are q (T, nq), and of the bone scales.
+
+    ``skin``: (M,) [m] how far each marker wanders. The shared unknowns are scales and places of markers, whose
+    covariance is known from where they were found, and draws of how the skin slid, which as good as have one.
+    """
+    problem, time = seen.problem, torch.as_tensor(seen.time[cut])
+    target, state = torch.as_tensor(seen.target[cut]), problem.state(q)
+    kin = Kinematics(problem.chain, state, problem.points)
+    by_scales, by_places = _pull(seen, problem.smooth_distance(target), kin)
+    slid = by_places @ _slid(time, skin, problem.settings.skin_correlation_time)
+    system = BorderedSystem(len(q), problem.chain.nv, 0, min(3, len(q) - 1))
+    for term in problem.motion_terms(target, time, seen.start[cut]):
+        term.add_to(system, state, kin)
+    bound(system)
+    system.B = torch.cat([by_scales, by_places, slid], -1)
+    draws = torch.eye(slid.shape[-1], dtype=torch.float64) / slid.shape[-1]
+    free = torch.ones(system.B.shape[-1], dtype=torch.bool)
+    return band_covariance(system, free, torch.block_diag(seen.places, draws))
+
+
+def bound(system: BorderedSystem) -> None:
+    """Coordinates of which nothing tells anything, as those of hands without markers, may be anything; they are not
+    infinite."""
+    system.H[0].diagonal(dim1=-2, dim2=-1).add_(1 / ANYTHING**2)
+
+
+def _pull(seen: MarkerEvidence, distance: MarkerDistance, kin: Kinematics) -> tuple[Tensor, Tensor]:
+    """How bone scales (T, nv, G) and places of markers (T, nv, 3 M) enter the normal equations."""
+    M = distance.target.shape[1]
+    problem, T = seen.problem, len(distance.target)
+    weighed = kin.J[:, :M] * distance.believed(kin)[..., None, None]
+    R = kin.frames.R[:, problem.points.body[:M]]
+    by_places = torch.einsum("tmin,tmij->tnmj", weighed, R).reshape(T, -1, 3 * M)
+    G = len(seen.body.scale_groups)
+    if not G:
+        return by_places[..., :0], by_places
+    points = Points(problem.points.body[:M], problem.points.offset[:M])
+    by_scale = KinematicChain(seen.body).scale_jacobian(kin.frames, points, torch.zeros(G, dtype=torch.float64))
+    return torch.einsum("tmin,tmig->tng", weighed, by_scale), by_places
+
+
+def _slid(time: Tensor, skin: Tensor, correlation_time: float) -> Tensor:
+    """Draws (T, 3 M, DRAWS) of how the skin slid [m], in the bodies' axes."""
+    generator = torch.Generator().manual_seed(0)
+    paths = wandering(time, 3 * len(skin) * DRAWS, correlation_time, generator)
+    return paths.reshape(len(time), -1, DRAWS) * skin.repeat_interleave(3)[:, None]
+
+
+def wander_of(seen: MarkerEvidence, q: Tensor) -> Tensor:
+    """How far each marker wanders (M,) [m], by what the motion q (T, nq) leaves of it."""
+    parts = [_left(seen, q[cut], cut) for cut, _ in ((slice(a, a + PIECE), 0) for a in range(0, len(q), PIECE))]
+    residual, freedom = (torch.cat(x) for x in zip(*parts, strict=True))
+    problem = seen.problem
+    return problem.soft_tissue * skin_sigma(residual, freedom, problem.points.body[: len(problem.spots)])
+
+
+def _left(seen: MarkerEvidence, q: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
+    """Residuals (T, M, 3) over what is usual, and how much freedom (T, M) each marker has; both 0 where not seen."""
+    problem, target = seen.problem, torch.as_tensor(seen.target[cut])
+    state = problem.state(q)
+    kin = Kinematics(problem.chain, state, problem.points)
+    system = BorderedSystem(len(q), problem.chain.nv, 0, 0)
+    distance, *postures = problem.frame_terms(target, problem.soft_tissue)
+    for term in (distance, *postures):
+        term.add_to(system, state, kin)
+    bound(system)
+    assert isinstance(distance, MarkerDistance)
+    weight = distance.believed(kin)
+    J = kin.J[:, : weight.shape[1]]
+    follows = (torch.linalg.solve(system.H[0][:, None], J.mT) * J.mT).sum((-2, -1)) * weight
+    seen_at = weight > 0
+    return weight.sqrt()[..., None] * distance.residual(kin), torch.where(seen_at, (3 - follows).clamp(min=0), 0.0)

@@ -22,6 +22,7 @@ from physpose.caveats import (
 from physpose.chain import KinematicChain
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
+from physpose.estimation.forces import ContactForces
 from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
 from physpose.estimation.marker_sigma import marker_sigma
@@ -98,9 +99,9 @@ def fit_marker_file(
     told = gravity_found(fall_of_poses(fitted.skeleton, seen.time, fitted.q)) if unknown else None
     g = g if told is None else told.gravity
     with watch("dynamics"), progress.stage("inverse dynamics"):
-        motion, evidence = _dynamics(fitted, seen.time, measured, g)
+        motion, found_forces, evidence = _dynamics(fitted, seen.time, measured, g)
     with watch("uncertainty"), progress.stage("standard deviations"):
-        sigma = marker_sigma(fitted.evidence, motion, fitted.bearing, g)
+        sigma = marker_sigma(fitted.evidence, motion, found_forces, fitted.bearing, g)
     files, found = (moving, still), (scale, register)
     has_floor = settings is None or settings.floor
     result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check, sigma)
@@ -151,13 +152,15 @@ def _is_someones(skeleton: str | Path | Skeleton) -> bool:
 # --- dynamics ---------------------------------------------------------------------------------------------------------
 
 
-def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array) -> tuple[Motion, tuple[Any, ...]]:
-    """The motion with its dynamics, and what its forces assumed."""
+def _dynamics(
+    fitted: MarkerFit, time: Array, measured: Forces | None, g: Array
+) -> tuple[Motion, ContactForces | None, tuple[Any, ...]]:
+    """The motion with its dynamics, how its forces were found, and what measured ones assumed."""
     body, q = fitted.skeleton, fitted.q
     chain = KinematicChain(body)
     rates = derivatives(chain, time, q)
     if measured is None:
-        return dynamics_of(body, time, q, fitted.bearing, g, rates=rates)[0], ()
+        return *dynamics_of(body, time, q, fitted.bearing, g, rates=rates), ()
     frames = chain.fk(torch.as_tensor(q))
     positions, rotations = frames.p.numpy(), frames.R.numpy()
     given = assign_to_feet(measured, body, time, positions, rotations)
@@ -165,7 +168,7 @@ def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array)
     nowhere, wrenches = np.zeros_like(fitted.bearing), body_wrenches(contacts, body, positions)
     motion, _ = dynamics_of(body, time, q, nowhere, g, rates=rates, floor=-np.inf, external=wrenches)
     motion, residual = with_residual(replace(motion, contacts=contacts), body, g, None, None)
-    return motion, (measured, given, *residual)
+    return motion, None, (measured, given, *residual)
 
 
 # --- what to tell -----------------------------------------------------------------------------------------------------

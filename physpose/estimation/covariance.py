@@ -6,7 +6,8 @@ then follow from the last to the first (Takahashi 1973; Rauch, Tung and Striebel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,6 +26,13 @@ class BandCovariance:
     n: int  # unknowns a frame
     per_block: int  # frames
 
+    def of_frames(self, factor: float = 1.0) -> BandCovariance:
+        """What the frames' own unknowns leave open, times ``factor``, the shared ones held."""
+        none = self.response[:, :0]
+        return replace(
+            self, diagonal=factor * self.diagonal, beside=factor * self.beside, response=none, shared=self.shared[:0, :0]
+        )
+
     def windows(self, first: Tensor, length: int, columns: slice | None = None) -> Tensor:
         """(K, length n + s, length n + s) of the frames first .. first + length - 1, then shared unknowns ``columns``.
 
@@ -34,20 +42,31 @@ class BandCovariance:
         blocks = [torch.cat([self._pair(a, b) for b in frames], -1) for a in frames]
         own = torch.cat(blocks, -2)
         rows = (first[:, None] * self.n + torch.arange(length * self.n)).flatten()
-        X = self.response[rows].reshape(len(first), length * self.n, -1)
-        own = own + X @ self.shared @ X.mT
+        root, moved = self._by_shared
+        X = moved[rows].reshape(len(first), length * self.n, -1)
+        own = own + X @ X.mT
         if columns is None:
             return own
-        cross = -X @ self.shared[:, columns]
+        cross = -X @ root[columns].T
         shared = self.shared[columns, columns].expand(len(first), -1, -1)
         return torch.cat([torch.cat([own, cross], -1), torch.cat([cross.mT, shared], -1)], -2)
+
+    @cached_property
+    def _by_shared(self) -> tuple[Tensor, Tensor]:
+        """A root L (n_free, r) of the shared covariance L L', and the response times it."""
+        if not len(self.shared):
+            return self.shared, self.response
+        value, vector = torch.linalg.eigh(self.shared)
+        known = value > value[-1] * 1e-15
+        root = vector[:, known] * value[known].sqrt()
+        return root, self.response @ root
 
     def between(self, ahead: int) -> Tensor:
         """(M N / n - ahead, n, n): rows frame t + ahead, columns frame t, those that fill the last block included;
         ``ahead`` at most a block's frames."""
         T = len(self.response) // self.n - ahead
         first = torch.arange(T)
-        X = self.response.reshape(-1, self.n, self.response.shape[1])
+        X = self.response.reshape(T + ahead, self.n, self.response.shape[1])
         return self._pair(first + ahead, first) + X[ahead : ahead + T] @ self.shared @ X[:T].mT
 
     def _pair(self, a: Tensor, b: Tensor) -> Tensor:

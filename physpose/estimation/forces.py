@@ -6,7 +6,7 @@ change no faster than forces do, and where that leaves a choice (double support)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from numpy.linalg import LinAlgError
@@ -62,6 +62,11 @@ class ContactForces:
         Tensor  # (T, 3 C, 3 C) [N^2] of what the wrench leaves open: how points share it, whatever the frame rate
     )
     settled: bool  # did the iteration end where it should
+
+    def frames(self, keep: slice) -> ContactForces:
+        """The same of the frames of ``keep``."""
+        timed = ("force", "residual", "response", "covariance")
+        return replace(self, **{name: getattr(self, name)[keep] for name in timed})
 
 
 def contact_forces(

@@ -8,7 +8,7 @@ the body the markers sit, and how large it is, which were found with an error th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,8 +21,10 @@ from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.forces import ContactForces
 from physpose.estimation.marker_problem import MarkerProblem
 from physpose.estimation.marker_terms import MarkerDistance
+from physpose.estimation.pace import jerk_of, left_open
 from physpose.estimation.skin import skin_sigma, wandering
-from physpose.estimation.state import Kinematics
+from physpose.estimation.state import Kinematics, State
+from physpose.estimation.terms import Smoothness
 from physpose.estimation.threads import one_thread
 from physpose.estimation.uncertainty import joined, sigma_along
 from physpose.skeleton.model import Skeleton
@@ -30,6 +32,7 @@ from physpose.types import Array, Motion, Sigma
 
 PIECE, BESIDE = 500, 50  # frames that are looked at together, and seen beside them
 DRAWS = 100  # motions of the skin: a standard deviation from so many is good to 7 %
+TOLD = 0.1  # share of a coordinate's jerk that the markers determine, below which they do not tell of it
 ANYTHING = np.pi  # [rad; m] standard deviation of a coordinate of which nobody tells anything
 
 
@@ -46,13 +49,16 @@ class MarkerEvidence:
 
 
 @one_thread()
-def marker_sigma(seen: MarkerEvidence, motion: Motion, bearing: Array, gravity: Array) -> Sigma | None:
+def marker_sigma(
+    seen: MarkerEvidence, motion: Motion, found: ContactForces | None, bearing: Array, gravity: Array
+) -> Sigma | None:
     """One standard deviation of the motion of markers.
 
     Args:
         seen: what it was found from.
         motion: what was found.
-        bearing: (T, C) belief that support points bear a force; not looked at where the motion's forces were measured.
+        found: how its forces were found; None: they were measured, or, of long motions, are found again piece by piece.
+        bearing: (T, C) belief that support points bear a force.
         gravity: (3,) [m/s^2].
 
     Returns:
@@ -62,11 +68,11 @@ def marker_sigma(seen: MarkerEvidence, motion: Motion, bearing: Array, gravity: 
         return None
     skin, parts = wander_of(seen, torch.as_tensor(motion.q)), []
     for cut, keep in _pieces(len(motion.time)):
-        covariance = marker_covariance(seen, torch.as_tensor(motion.q[cut]), skin, cut)
-        part, found = _with_forces(seen.body, motion.frames(cut), bearing[cut], gravity)
+        covariance, jerk = marker_covariance(seen, torch.as_tensor(motion.q[cut]), skin, cut)
+        part = motion.frames(cut)
+        forces = _forces(seen.body, part, bearing[cut], gravity) if found is None else found.frames(cut)
         free = torch.ones(len(seen.body.scale_groups), dtype=torch.bool)
-        jerk = seen.problem.jerk(torch.as_tensor(motion.time[cut]), seen.start[cut])
-        sigma = sigma_along(part, covariance, seen.body, found, gravity, free, jerk)
+        sigma = sigma_along(part, covariance, seen.body, forces, gravity, free, jerk)
         parts.append((keep, sigma.frames(slice(keep.start - cut.start, keep.stop - cut.start))))
     return joined(parts, len(motion.time))
 
@@ -78,20 +84,18 @@ def _pieces(T: int) -> Iterator[tuple[slice, slice]]:
         yield slice(max(a - BESIDE, 0), min(b + BESIDE, T)), slice(int(a), int(b))
 
 
-def _with_forces(
-    body: Skeleton, motion: Motion, bearing: Array, gravity: Array
-) -> tuple[Motion, ContactForces | None]:
-    """The motion, and how its forces follow from it; None where they were measured."""
+def _forces(body: Skeleton, motion: Motion, bearing: Array, gravity: Array) -> ContactForces | None:
+    """How the forces follow from the motion; None where they were measured."""
     if motion.contacts.bodies is not None:
-        return motion, None
-    return dynamics_of(body, motion.time, motion.q, bearing, gravity, rates=(motion.v, motion.a))
+        return None
+    return dynamics_of(body, motion.time, motion.q, bearing, gravity, rates=(motion.v, motion.a))[1]
 
 
 # --- what is not known ------------------------------------------------------------------------------------------------
 
 
-def marker_covariance(seen: MarkerEvidence, q: Tensor, skin: Tensor, cut: slice) -> BandCovariance:
-    """Of the unknowns of frames ``cut``, whose poses are q (T, nq), and of the bone scales.
+def marker_covariance(seen: MarkerEvidence, q: Tensor, skin: Tensor, cut: slice) -> tuple[BandCovariance, Tensor]:
+    """Of the unknowns of frames ``cut``, whose poses are q (T, nq), and of the bone scales; and their jerk (T, nv).
 
     ``skin``: (M,) [m] how far each marker wanders. The shared unknowns are scales and places of markers, whose
     covariance is known from where they were found, and draws of how the skin slid, which as good as have one.
@@ -102,13 +106,35 @@ def marker_covariance(seen: MarkerEvidence, q: Tensor, skin: Tensor, cut: slice)
     by_scales, by_places = _pull(seen, problem.smooth_distance(target), kin)
     slid = by_places @ _slid(time, skin, problem.settings.skin_correlation_time)
     system = BorderedSystem(len(q), problem.chain.nv, 0, min(3, len(q) - 1))
-    for term in problem.motion_terms(target, time, seen.start[cut]):
+    terms = problem.motion_terms(target, time, seen.start[cut])
+    for term in terms:
         term.add_to(system, state, kin)
     bound(system)
     system.B = torch.cat([by_scales, by_places, slid], -1)
     draws = torch.eye(slid.shape[-1], dtype=torch.float64) / slid.shape[-1]
     free = torch.ones(system.B.shape[-1], dtype=torch.bool)
-    return band_covariance(system, free, torch.block_diag(seen.places, draws))
+    found = band_covariance(system, free, torch.block_diag(seen.places, draws))
+    size, own = 1.0, found.of_frames()
+    if (jerk := jerk_of(terms)) and len(q) > jerk.order:
+        size = likely_size(jerk, state, kin, own)
+    own = found.of_frames(size**2)
+    covariance = replace(found, diagonal=own.diagonal, beside=own.beside)
+    return covariance, size * problem.jerk(time, seen.start[cut])
+
+
+def likely_size(jerk: Smoothness, state: State, kin: Kinematics, covariance: BandCovariance) -> float:
+    """The likeliest size of jerk and noise together, against what the fit took them for; their ratio is the fit's.
+
+    By evidence (pace.py): what is left of each coordinate's jerk, over how much of it the markers determine. The
+    median of the coordinates that they tell of: the jerk of toes and wrists is hardly known.
+    """
+    system = BorderedSystem(*state.q.shape[:1], len(jerk.sigma.T), 0, jerk.order)
+    jerk.add_to(system, state, kin)
+    left = jerk.squares(state)
+    n = len(state.q) - jerk.order
+    determined = n - left_open(system, covariance)
+    told = determined > TOLD * n
+    return float((left[told] / determined[told]).median().sqrt()) if told.any() else 1.0
 
 
 def bound(system: BorderedSystem) -> None:

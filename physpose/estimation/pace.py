@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
 from physpose.estimation.banded import BorderedSystem
-from physpose.estimation.covariance import band_covariance
+from physpose.estimation.covariance import BandCovariance, band_covariance
 from physpose.estimation.state import Kinematics
 from physpose.estimation.terms import S, Smoothness, Term
 
@@ -31,7 +32,7 @@ def pace_factor(
 
     ``free`` (n_shared) bool: the shared unknowns that were found with the motion.
     """
-    jerk = next((t for t in terms if isinstance(t, Smoothness) and t.order == 3), None)
+    jerk = jerk_of(terms)
     T, n = len(state.q), chain.nv
     if jerk is None or len(state.q) <= jerk.order:
         return 1.0
@@ -40,14 +41,21 @@ def pace_factor(
     jerk.add_to(own, state, kin)
     for term in terms:
         term.add_to(whole, state, kin)
-    determined = n * (T - jerk.order) - _left_open(own, whole, free)
+    determined = n * (T - jerk.order) - float(left_open(own, band_covariance(whole, free)).sum())
     left = 2 * float(jerk.cost(state, kin))
     # as if one more frame of a walker had been seen: a clip of few frames tells little
     return ((left / WALKING**2 + n) / (max(determined, 0.0) + n)) ** 0.5
 
 
-def _left_open(own: BorderedSystem, whole: BorderedSystem, free: Tensor) -> float:
-    """How many residuals of a term are no surer for the observations: trace(J'J C)."""
-    covariance = band_covariance(whole, free)
-    parts = [(own.H[d, : own.T - d] * covariance.between(d)[: own.T - d]).sum() for d in range(len(own.H))]
-    return float(parts[0] + 2 * sum(parts[1:]))
+def jerk_of(terms: Sequence[Term[S]]) -> Smoothness | None:
+    """The term that says how fast accelerations change."""
+    return next((t for t in terms if isinstance(t, Smoothness) and t.order == 3), None)
+
+
+def left_open(own: BorderedSystem, covariance: BandCovariance) -> Tensor:
+    """How many of a term's residuals on each unknown (n,) are no surer for the observations: trace(J'J C).
+
+    ``own``: the term's normal equations, in which each unknown is coupled to itself or to few others.
+    """
+    parts = [(own.H[d, : own.T - d] * covariance.between(d)[: own.T - d]).sum((0, 2)) for d in range(len(own.H))]
+    return parts[0] + 2 * torch.stack([*parts[1:], torch.zeros_like(parts[0])]).sum(0)

@@ -149,10 +149,14 @@ class Smoothness:
         parts = [c[:, None] * increments[i : i + rows] for i, c in enumerate(self._coefficients)]
         return torch.stack(parts).sum(0) / self.sigma
 
-    def cost(self, state: State, kin: Kinematics) -> Tensor:
+    def squares(self, state: State) -> Tensor:
+        """(nv,) sums of the squared whitened residuals of each unknown."""
         if len(self.time) <= self.order:
-            return state.q.new_zeros(())
-        return 0.5 * (self._residual(self._increments(state)[0]) ** 2).sum()
+            return state.q.new_zeros(state.q.shape[1] - 1)
+        return (self._residual(self._increments(state)[0]) ** 2).sum(0)
+
+    def cost(self, state: State, kin: Kinematics) -> Tensor:
+        return 0.5 * self.squares(state).sum()
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         if len(self.time) <= self.order:

@@ -67,7 +67,7 @@ def marker_sigma(
     if len(motion.time) < 3 or seen.body.coordinate_map is not None:
         return None
     skin, parts = wander_of(seen, torch.as_tensor(motion.q)), []
-    for cut, keep in _pieces(len(motion.time)):
+    for cut, keep in pieces(len(motion.time)):
         covariance, jerk = marker_covariance(seen, torch.as_tensor(motion.q[cut]), skin, cut)
         part = motion.frames(cut)
         forces = _forces(seen.body, part, bearing[cut], gravity) if found is None else found.frames(cut)
@@ -77,7 +77,7 @@ def marker_sigma(
     return joined(parts, len(motion.time))
 
 
-def _pieces(T: int) -> Iterator[tuple[slice, slice]]:
+def pieces(T: int) -> Iterator[tuple[slice, slice]]:
     """Frames to look at, and those of them to keep."""
     edges = np.linspace(0, T, max(1, round(T / PIECE)) + 1).astype(int)
     for a, b in zip(edges[:-1], edges[1:], strict=True):
@@ -167,14 +167,21 @@ def _slid(time: Tensor, skin: Tensor, correlation_time: float) -> Tensor:
 
 def wander_of(seen: MarkerEvidence, q: Tensor) -> Tensor:
     """How far each marker wanders (M,) [m], by what the motion q (T, nq) leaves of it."""
-    parts = [_left(seen, q[cut], cut) for cut, _ in ((slice(a, a + PIECE), 0) for a in range(0, len(q), PIECE))]
-    residual, freedom = (torch.cat(x) for x in zip(*parts, strict=True))
     problem = seen.problem
-    return problem.soft_tissue * skin_sigma(residual, freedom, problem.points.body[: len(problem.spots)])
+    return problem.soft_tissue * skin_sigma(*leftovers(seen, q), problem.points.body[: len(problem.spots)])
+
+
+def leftovers(seen: MarkerEvidence, q: Tensor) -> tuple[Tensor, Tensor]:
+    """Markers from their places (T, M, 3), world axes, over what is usual, and of each marker's three numbers how many
+    the motion q (T, nq) does not follow (T, M); both 0 where it was not seen, less where it is hardly believed."""
+    pieces = (slice(first, first + PIECE) for first in range(0, len(q), PIECE))
+    parts = [_left(seen, q[cut], cut) for cut in pieces]
+    residual, freedom = (torch.cat(x) for x in zip(*parts, strict=True))
+    return residual, freedom
 
 
 def _left(seen: MarkerEvidence, q: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
-    """Residuals (T, M, 3) over what is usual, and how much freedom (T, M) each marker has; both 0 where not seen."""
+    """As ``leftovers``, of frames ``cut``."""
     problem, target = seen.problem, torch.as_tensor(seen.target[cut])
     state = problem.state(q)
     kin = Kinematics(problem.chain, state, problem.points)

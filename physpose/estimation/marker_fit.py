@@ -18,7 +18,7 @@ from physpose.estimation.joint_centres import joint_centres
 from physpose.estimation.marker_problem import MarkerProblem
 from physpose.estimation.marker_sigma import MarkerEvidence, bound
 from physpose.estimation.marker_spots import MARKER_SET, Spot
-from physpose.estimation.marker_terms import MarkerOffsets
+from physpose.estimation.marker_terms import MarkerDistance, MarkerOffsets
 from physpose.estimation.mislabels import exchanged, find_swaps, wild_markers
 from physpose.estimation.problem import EARTH_GRAVITY
 from physpose.estimation.settings import EstimationSettings
@@ -215,7 +215,7 @@ class _Registration:
         free = torch.cat([torch.full((G,), scale), torch.full((3 * M,), register)])
         found = problem.solve(terms, start, free, REGISTRATION_ITERATIONS, width=1).state
         body, places = self._registered(found, turnable)
-        unsure = _uncertainty(problem, terms, found, free)
+        unsure = _uncertainty(problem, terms, found, free, len(self.spots))
         own = torch.arange(G + 3 * len(self.spots)) if scale else torch.arange(G, G + 3 * len(self.spots))
         return (body if scale else replace(body, scale_groups=())), places, unsure[own][:, own]
 
@@ -258,17 +258,40 @@ class _Registration:
 
 
 def _uncertainty(
-    problem: MarkerProblem, terms: Sequence[Term[MarkerState]], state: MarkerState, free: Tensor
+    problem: MarkerProblem, terms: Sequence[Term[MarkerState]], state: MarkerState, free: Tensor, n_markers: int
 ) -> Tensor:
-    """Covariance of the shared unknowns at a solution; zero of those that were held."""
+    """Covariance of the shared unknowns at a solution; zero of those that were held.
+
+    Behind ``n_markers`` spots there are joint centres by rule. The solution takes each frame's for an observation of
+    its own; but a rule errs the same way throughout, which comes on top.
+    """
     system = BorderedSystem(len(state.q), problem.chain.nv, state.n_shared, min(1, len(state.q) - 1))
     kin = Kinematics(problem.chain, state, problem.points)
     for term in terms:
         term.add_to(system, state, kin)
     bound(system)
+    known = band_covariance(system, free)
+    of_frames, of_shared = _pull_of_rules(problem, terms, kin, n_markers)
+    # rows of the inverse on the shared unknowns, times what a rule's error adds to the normal equations
+    moved = known.shared @ (of_shared[free] - known.response[: len(of_frames)].T @ of_frames)
     found, index = torch.zeros_like(system.S), torch.nonzero(free)[:, 0]
-    found[index[:, None], index] = band_covariance(system, free).shared
+    found[index[:, None], index] = known.shared + moved @ moved.T
     return found
+
+
+def _pull_of_rules(
+    problem: MarkerProblem, terms: Sequence[Term[MarkerState]], kin: Kinematics, first: int
+) -> tuple[Tensor, Tensor]:
+    """What one standard deviation of each joint centre's rule, along each axis of its body, adds to the normal
+    equations: of the frames (T nv, 3 C) and of the shared unknowns (n_shared, 3 C)."""
+    distance = next(t for t in terms if isinstance(t, MarkerDistance))
+    last = len(problem.spots)
+    R = kin.frames.R[:, problem.points.body[first:last]]
+    R = R * (distance.believed(kin)[:, first:] * problem.soft_tissue[first:])[..., None, None]
+    of_frames, of_shared = (D[:, first:last].transpose(1, 2) for D in (kin.J, kin.Js))
+    frames = torch.einsum("ticn,tcij->tncj", of_frames, R)
+    shared = torch.einsum("tics,tcij->scj", of_shared, R)
+    return frames.flatten(2).flatten(0, 1), shared.flatten(1)
 
 
 STATIC_WEIGHT = 10.0  # frames

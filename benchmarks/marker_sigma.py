@@ -25,7 +25,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -47,8 +47,7 @@ from physpose.estimation.wrench import Stencil
 from physpose.io.forces import Forces
 from physpose.progress import SILENT
 from physpose.skeleton.marker_names import soft_tissue_of, spread_of
-from physpose.skeleton.model import Skeleton
-from physpose.types import Array, Markers, Motion
+from physpose.types import Array, Markers
 from sims import planted, walk
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -162,7 +161,7 @@ def at_rate(make, sim):  # noqa: ANN001, ANN201
 
 def compared(worn: Worn, fits: list[FitResult]) -> dict[str, dict[str, float]]:
     """Figures of ``uncertainty.compared``: markers have the world of the laboratory, which is the truth's."""
-    with mock.patch("uncertainty.into_the_fits_world", lambda case, fit: (np.eye(3), np.zeros(3))):
+    with mock.patch("uncertainty.into_the_fits_world", return_value=(np.eye(3), np.zeros(3))):
         return uncertainty.compared(worn.case, fits)
 
 
@@ -239,7 +238,8 @@ def main() -> int:
     if os.environ.get("PHYSPOSE_DATA") and (data / SUBJECT).is_dir():
         report |= {"total force": total_forces(data), "moments": moments(data)}
         for kind, row in report["total force"].items():
-            cells = "".join(f"{100 * r['error']:8.1f}{100 * r['sigma']:7.1f}{100 * r['inside']:6.0f} %" for r in row.values())
+            share = ("error", 8.1), ("sigma", 7.1), ("inside", 6.0)
+            cells = "".join(f"{100 * r[n]:{width}f}" for r in row.values() for n, width in share)
             print(f"{kind:34s}{row['vertical']['frames']:6d}{cells}")
         for joint, r in report["moments"].items():
             print(f"{joint:8s}{r['error']:7.2f}{r['sigma']:7.2f} N.m/kg{100 * r['inside']:6.0f} %")

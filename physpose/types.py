@@ -184,9 +184,8 @@ class Motion:
     def frames(self, keep: slice | NDArray[np.intp]) -> Motion:
         """The motion alone, with only the frames of ``keep``."""
         energy = Energy(kinetic=self.energy.kinetic[keep], potential=self.energy.potential[keep])
-        parts = {"contacts": self.contacts.frames(keep), "energy": energy}
-        arrays = {n: getattr(self, n)[keep] for n in Motion.__dataclass_fields__ if n not in parts}
-        return Motion(**arrays, **parts)
+        arrays = {n: getattr(self, n)[keep] for n in Motion.__dataclass_fields__ if n not in ("contacts", "energy")}
+        return Motion(**arrays, contacts=self.contacts.frames(keep), energy=energy)
 
 
 @dataclass(frozen=True, kw_only=True)

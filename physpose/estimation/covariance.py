@@ -28,10 +28,9 @@ class BandCovariance:
 
     def of_frames(self, factor: float = 1.0) -> BandCovariance:
         """What the frames' own unknowns leave open, times ``factor``, the shared ones held."""
-        none = self.response[:, :0]
-        return replace(
-            self, diagonal=factor * self.diagonal, beside=factor * self.beside, response=none, shared=self.shared[:0, :0]
-        )
+        response, shared = self.response[:, :0], self.shared[:0, :0]
+        diagonal, beside = factor * self.diagonal, factor * self.beside
+        return replace(self, diagonal=diagonal, beside=beside, response=response, shared=shared)
 
     def windows(self, first: Tensor, length: int, columns: slice | None = None) -> Tensor:
         """(K, length n + s, length n + s) of the frames first .. first + length - 1, then shared unknowns ``columns``.

@@ -98,9 +98,7 @@ def fit_markers(
         on_progress(0.4)
         target, state, wild = _without_wild(problem, target, state)
         state = replace(state, q=torch.as_tensor(continuous_angles(problem.chain, state.q.numpy())))
-        evidence = MarkerEvidence(
-            problem=problem, body=sized, time=time, target=target, start=state.q, places=places
-        )
+        evidence = MarkerEvidence(problem=problem, body=sized, time=time, target=target, start=state.q, places=places)
         solution, q = _motion(problem, time, target, state, lambda x: on_progress(0.4 + 0.6 * x))
         return _result(evidence, solution, q, (*notes, *wild))
 

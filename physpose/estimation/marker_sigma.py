@@ -66,7 +66,8 @@ def marker_sigma(
     """
     if len(motion.time) < 3 or seen.body.coordinate_map is not None:
         return None
-    skin, parts = wander_of(seen, torch.as_tensor(motion.q)), []
+    skin = wander_of(seen, torch.as_tensor(motion.q))
+    parts: list[tuple[slice, Sigma | None]] = []
     for cut, keep in pieces(len(motion.time)):
         covariance, jerk = marker_covariance(seen, torch.as_tensor(motion.q[cut]), skin, cut)
         part = motion.frames(cut)
@@ -128,7 +129,7 @@ def likely_size(jerk: Smoothness, state: State, kin: Kinematics, covariance: Ban
     By evidence (pace.py): what is left of each coordinate's jerk, over how much of it the markers determine. The
     median of the coordinates that they tell of: the jerk of toes and wrists is hardly known.
     """
-    system = BorderedSystem(*state.q.shape[:1], len(jerk.sigma.T), 0, jerk.order)
+    system = BorderedSystem(len(state.q), jerk.sigma.shape[-1], 0, jerk.order)
     jerk.add_to(system, state, kin)
     left = jerk.squares(state)
     n = len(state.q) - jerk.order

@@ -183,8 +183,11 @@ def test_a_rules_error_moves_body_and_markers_as_said(made, monkeypatch):
             shift[side, axis] = 0.001
             moved = (found() - start) * 8.0  # a rule is good to 8 mm
             expected += np.outer(moved, moved)
-    assert np.abs(added - expected).max() < 0.05 * np.abs(expected).max()
-    assert np.sqrt(np.trace(expected)) > 0.02  # and it is no trifle
+    size = np.sqrt(np.diag(expected))
+    felt = size > 0.001  # of scales, and a millimetre
+    assert felt[len(seen_states[0].log_scales) :].sum() > 10
+    np.testing.assert_allclose((added / size / size[:, None])[felt][:, felt],
+                               (expected / size / size[:, None])[felt][:, felt], atol=0.1)  # fmt: skip
 
 
 # --- coverage ---------------------------------------------------------------------------------------------------------

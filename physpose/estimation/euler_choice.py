@@ -27,6 +27,28 @@ def continuous_angles(chain: KinematicChain, q: Array) -> Array:
     return q
 
 
+def within_ranges(chain: KinematicChain, q: Array) -> tuple[Array, Array]:
+    """Sign and offset (T, n) that tell poses (T, nq) by angles which violate their ranges least.
+
+    Angles that go on without a jump leave the ranges of a joint that passes overhead, though the attitude is one that
+    it can have: ``sign * angles + offset`` tells it so.
+    """
+    angles = q[:, chain.nq - len(chain.coordinate_names) :]
+    sign, offset = np.ones_like(angles), np.zeros_like(angles)
+    if chain.expansion is not None:
+        return sign, offset
+    for k in _triples(chain):
+        x, limits = angles[:, k : k + 3], chain.limits.numpy()[k : k + 3]
+        other = np.array([1.0, -1.0, 1.0])
+        both = np.stack([x, x * other + np.pi])
+        turns = -2 * np.pi * np.round((both - limits.mean(1)) / (2 * np.pi))
+        beyond = np.maximum(both + turns - limits[:, 1], 0) + np.maximum(limits[:, 0] - both - turns, 0)
+        turned = (beyond.sum(-1).argmin(0) == 1)[:, None]
+        sign[:, k : k + 3] = np.where(turned, other, 1.0)
+        offset[:, k : k + 3] = np.where(turned, np.pi + turns[1], turns[0])
+    return sign, offset
+
+
 def _triples(chain: KinematicChain) -> list[int]:
     """First coordinates of joints that turn about three axes at right angles."""
     found, k = [], 0

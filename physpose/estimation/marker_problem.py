@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.estimation.euler_choice import within_ranges
 from physpose.estimation.inverse_kinematics import solve_frames
 from physpose.estimation.marker_spots import Spot
 from physpose.estimation.marker_start import filled, robust_rigid_fit, trunk_choice
@@ -17,7 +18,7 @@ from physpose.estimation.marker_terms import MarkerDistance
 from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.state import Kinematics, State
-from physpose.estimation.terms import FrameTerm, Smoothness, Term
+from physpose.estimation.terms import FrameTerm, Limits, Smoothness, Term
 from physpose.estimation.vigour import vigour
 from physpose.skeleton.model import Skeleton
 from physpose.spatial import matrix_to_quat
@@ -60,7 +61,11 @@ class MarkerProblem(MotionProblem):
 
     def motion_terms(self, target: Tensor, time: Tensor, q: Tensor) -> list[Term[State]]:
         """For a whole motion near poses ``q`` (T, nq) of single frames."""
-        return [self.smooth_distance(target), *self.posture_terms(frame_weights(time)), *self._smoothness(time, q)]
+        limits, *posture = self.posture_terms(frame_weights(time))
+        assert isinstance(limits, Limits)
+        sign, offset = (torch.as_tensor(x) for x in within_ranges(self.chain, q.numpy()))
+        limits = replace(limits, sign=sign, offset=offset)
+        return [self.smooth_distance(target), limits, *posture, *self._smoothness(time, q)]
 
     def jerk(self, time: Tensor, q: Tensor) -> Tensor:
         """What the jerk (T, nv) may be near poses ``q`` (T, nq) of single frames: at least that of people who walk."""

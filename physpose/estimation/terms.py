@@ -72,11 +72,13 @@ class Limits(FrameTerm[State]):
     chain: KinematicChain
     weight: Tensor  # (T, 1) 1/rad^2
     margin: float = 0.0  # [rad] the barrier starts this far inside the range
+    sign: Tensor | float = 1.0  # (T, n) and
+    offset: Tensor | float = 0.0  # (T, n) [rad]: sign * angles + offset is what has to lie in the range
     name: str = "limits"
     per_frame: ClassVar[tuple[str, ...]] = ("weight",)
 
     def _residual(self, state: State) -> Tensor:
-        x, limits = state.q[:, 7:], self.chain.limits
+        x, limits = self.sign * state.q[:, 7:] + self.offset, self.chain.limits
         return torch.relu(x - limits[:, 1] + self.margin) - torch.relu(limits[:, 0] + self.margin - x)
 
     def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
@@ -86,7 +88,7 @@ class Limits(FrameTerm[State]):
         r = self._residual(state)
         columns = torch.arange(6, state.q.shape[1] - 1)
         active = self.weight.sqrt() * (r != 0)
-        system.add_diagonal_stencil(active * r, [active.expand_as(r)], columns)
+        system.add_diagonal_stencil(active * r, [self.sign * active.expand_as(r)], columns)
 
 
 @dataclass

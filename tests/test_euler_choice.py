@@ -7,7 +7,7 @@ import torch
 
 from physpose import load_skeleton
 from physpose.chain import KinematicChain
-from physpose.estimation.euler_choice import continuous_angles
+from physpose.estimation.euler_choice import continuous_angles, within_ranges
 
 ADULT = load_skeleton("adult", height=1.75, mass=70)
 CHAIN = KinematicChain(ADULT)
@@ -51,3 +51,29 @@ def test_whole_turns_are_taken_off():
     turned = q.copy()
     turned[5:9, ARM[0]] += 2 * np.pi
     np.testing.assert_allclose(continuous_angles(CHAIN, turned), q, atol=1e-9)
+
+
+def beyond(angles: np.ndarray) -> np.ndarray:
+    """[rad] how far the arm's angles (T, 3) leave their ranges."""
+    limits = CHAIN.limits.numpy()[[i - 7 for i in ARM]]
+    return np.maximum(angles - limits[:, 1], 0) + np.maximum(limits[:, 0] - angles, 0)
+
+
+def test_angles_that_went_on_are_told_within_their_ranges():
+    q = waving()
+    gone_on = flipped(q, np.arange(len(q)))
+    gone_on[:, ARM] += 2 * np.pi * np.array([1, -1, 2])
+    assert beyond(gone_on[:, ARM]).sum(1).min() > 1.0
+    sign, offset = within_ranges(CHAIN, gone_on)
+    told = gone_on.copy()
+    told[:, 7:] = sign * gone_on[:, 7:] + offset
+    np.testing.assert_allclose(told[:, ARM], q[:, ARM], atol=1e-9)
+    before, after = (CHAIN.fk(torch.as_tensor(x)).R for x in (gone_on, told))
+    torch.testing.assert_close(before, after, atol=1e-9, rtol=0)
+
+
+def test_angles_in_their_ranges_are_left_as_they_are():
+    q = waving()
+    sign, offset = within_ranges(CHAIN, q)
+    assert (sign == 1).all()
+    assert not offset.any()

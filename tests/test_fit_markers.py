@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from lab_walk import LABELS, markers, plates, renamed, standing, swapped, without
 from walker import walk
 
 import physpose
 from physpose import cli
 from physpose.errors import InputError, SubjectError, UnknownNameError
+from physpose.estimation.marker_problem import MarkerProblem
+from physpose.estimation.marker_spots import spots_on
 from physpose.estimation.mislabels import find_swaps
+from physpose.estimation.state import Kinematics
 from physpose.io.forces import write_forces
 from physpose.io.subject_parameters import subject_parameters
 from physpose.io.trc import write_trc
@@ -329,3 +333,36 @@ def test_markers_of_a_scaled_model_lie_as_near_as_opensims_did(data_dir):
     found = physpose.fit(folder / "MarkerData/walking1.trc", model, forces=folder / "ID/walking1_grf.mot")
     assert found.status.details["markers"]["rms [m]"] < 0.01048  # OpenSim's own on this file, benchmarks/lab_ik.py
     assert set(found.contacts.bodies) == {"calcn_r", "calcn_l"}
+
+
+def test_an_arm_that_goes_up_the_front_and_down_the_side_is_followed(made):
+    """Its angles end far out of their ranges, the arm hangs where it hung."""
+    time = np.arange(140) / 100.0
+    up, down = (np.clip((time - start) / 0.5, 0, 1) for start in (0.1, 0.7))
+    up, down = (s**2 * (3 - 2 * s) for s in (up, down))
+    q = np.tile(made.body.neutral, (140, 1))
+    for name, degrees in (("arm_flex_r", 170 * up), ("arm_add_r", -10 - 160 * down), ("arm_rot_r", -180 * down)):
+        q[:, 7 + made.body.coordinate_names.index(name)] = np.radians(degrees)
+    result = physpose.fit(markers(made, q, time), made.body, **KNOWN)
+    assert result.status.converged
+    assert result.status.details["markers"]["rms of each [m]"]["RFIN"] < 0.004
+
+
+def test_more_frames_a_second_tell_no_more_of_skin_that_lasts(made):
+    """A second's markers weigh the same at 100 and at 200 frames a second, and an outlier is as far out."""
+    spots = spots_on(made.body, list(LABELS))[0]
+    problem = MarkerProblem(made.body, spots)
+    state = problem.state(torch.as_tensor(made.body.neutral).expand(101, -1))
+    kin = Kinematics(problem.chain, state, problem.points)
+    off = kin.points + 0.05 * torch.linspace(0, 1, kin.points.shape[1])[:, None]
+    costs = []
+    for rate, n in ((100.0, 51), (200.0, 101)):
+        time = torch.arange(n, dtype=torch.float64) / rate
+        cut = Kinematics(problem.chain, state.frames(slice(0, n)), problem.points)
+        costs.append(float(problem.smooth_distance(off[:n], time).cost(state, cut)))
+    assert costs[1] == pytest.approx(costs[0], rel=0.01)
+    usual = problem.distance(off[:51], problem.soft_tissue, problem.settings.marker_robust)
+    cut = Kinematics(problem.chain, state.frames(slice(0, 51)), problem.points)
+    s = problem.settings
+    ratio = (s.marker_wander / s.marker_noise) ** 2
+    assert costs[0] == pytest.approx(ratio * float(usual.cost(state, cut)), rel=0.03)  # the ends stand for half

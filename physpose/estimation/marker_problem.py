@@ -24,6 +24,8 @@ from physpose.skeleton.model import Skeleton
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array
 
+NOISE_TIME = 0.01  # [s] of ``EstimationSettings.marker_noise``
+
 
 class MarkerProblem(MotionProblem):
     """A body of known size with markers at known places, or, with scale groups left in, one whose size is sought."""
@@ -48,11 +50,15 @@ class MarkerProblem(MotionProblem):
         weight = (1 / sigma**2).expand(target.shape[:2])
         return MarkerDistance(target, weight, robust_scale)
 
-    def smooth_distance(self, target: Tensor) -> MarkerDistance:
-        """Markers as a smooth motion sees them: weighed by their soft tissue, noisy by ``marker_noise``."""
+    def smooth_distance(self, target: Tensor, time: Tensor) -> MarkerDistance:
+        """Markers as a smooth motion sees them: weighed by their soft tissue, noisy by ``marker_noise``.
+
+        More frames a second do not tell more, the skin lasts; but a marker's own outlier is one at any frame rate.
+        """
         s = self.settings
-        sigma = self.soft_tissue * s.marker_noise / s.marker_wander
-        return self.distance(target, sigma, s.marker_robust * s.marker_wander / s.marker_noise)
+        share = frame_weights(time).clamp(max=s.skin_correlation_time) / NOISE_TIME
+        soft = self.distance(target, self.soft_tissue, s.marker_robust)
+        return replace(soft, factor=(s.marker_wander / s.marker_noise) ** 2 * share[:, None])
 
     def frame_terms(self, target: Tensor, sigma: Tensor) -> list[FrameTerm[State]]:
         """For frames by themselves: markers and usual postures."""
@@ -65,7 +71,7 @@ class MarkerProblem(MotionProblem):
         assert isinstance(limits, Limits)
         sign, offset = (torch.as_tensor(x) for x in within_ranges(self.chain, q.numpy()))
         limits = replace(limits, sign=sign, offset=offset)
-        return [self.smooth_distance(target), limits, *posture, *self._smoothness(time, q)]
+        return [self.smooth_distance(target, time), limits, *posture, *self._smoothness(time, q)]
 
     def jerk(self, time: Tensor, q: Tensor) -> Tensor:
         """What the jerk (T, nv) may be near poses ``q`` (T, nq) of single frames: at least that of people who walk."""

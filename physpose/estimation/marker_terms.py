@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -20,13 +20,15 @@ class MarkerDistance(FrameTerm[State]):
     target: Tensor  # (T, M, 3) [m], world; NaN where not seen
     weight: Tensor  # (T, M) [1/m^2]: 1 / sigma^2, 0 where not seen
     robust_scale: float  # [sigma] Cauchy scale
+    factor: Tensor = field(default_factory=lambda: torch.ones(1, 1, dtype=torch.float64))  # (T, 1) of the whole loss
     name: str = "markers"
-    per_frame: ClassVar[tuple[str, ...]] = ("target", "weight")
+    per_frame: ClassVar[tuple[str, ...]] = ("target", "weight", "factor")
 
     def __post_init__(self) -> None:
         seen = torch.isfinite(self.target).all(-1)
         self.weight = torch.where(seen, self.weight, 0.0)
         self.target = torch.where(seen[..., None], self.target, 0.0)
+        self.factor = self.factor.expand(len(self.target), 1)
 
     def residual(self, kin: Kinematics) -> Tensor:
         """(T, M, 3) [m], body minus marker; meaningless where the weight is 0."""
@@ -34,11 +36,12 @@ class MarkerDistance(FrameTerm[State]):
 
     def believed(self, kin: Kinematics) -> Tensor:
         """(T, M) [1/m^2] the weights that are left to markers as far off as they are."""
-        return self.weight * robust((self.residual(kin) ** 2).sum(-1) * self.weight, self.robust_scale)[1]
+        r2 = (self.residual(kin) ** 2).sum(-1)
+        return self.factor * self.weight * robust(r2 * self.weight, self.robust_scale)[1]
 
     def frame_costs(self, state: State, kin: Kinematics) -> Tensor:
         loss, _ = robust((self.residual(kin) ** 2).sum(-1) * self.weight, self.robust_scale)
-        return 0.5 * loss.sum(1)
+        return 0.5 * (self.factor * loss).sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
         r = self.residual(kin)

@@ -88,7 +88,11 @@ class EstimationSettings:
     )
 
     # markers
-    marker_noise: float = 0.001  # [m] white noise of a marker whose skin wanders as ``marker_wander``; others in ratio
+    # [m] of the mean over 10 ms of a marker whose skin wanders as ``marker_wander``; others in ratio. It sets the
+    # smoothing. Skin that slides by 3 mm and lasts 0.1 s is as vague as white noise of 15 mm where it is slow, and of 1
+    # where it is fast. Chosen among 1, 2 and 4 mm by the forces of two adults (benchmarks/lab_forces.py), all kinds of
+    # trials alike; nine children and a runner were not looked at.
+    marker_noise: float = 0.004
     marker_wander: float = 0.010  # [m] typical soft tissue artefact: it does not set the smoothing, it weighs markers
     marker_robust: float = 4.0  # [sigma of soft tissue] Cauchy scale
     marker_correlation_time: float = 0.2  # [s] soft tissue repeats its error for about so long

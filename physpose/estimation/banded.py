@@ -29,12 +29,14 @@ class BorderedSystem:
         self.g = torch.zeros(T, n, dtype=torch.float64)
         self.gs = torch.zeros(n_shared, dtype=torch.float64)
 
-    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None) -> None:
-        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns."""
-        self.H[0] += J.mT @ J
-        self.g += (J.mT @ r[..., None])[..., 0]
+    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None, *, first: bool = False) -> None:
+        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns; of the
+        ``first`` frame alone: r (1, m) and so on."""
+        frames = slice(0, 1) if first else slice(None)
+        self.H[0, frames] += J.mT @ J
+        self.g[frames] += (J.mT @ r[..., None])[..., 0]
         if Js is not None:
-            self.B += J.mT @ Js
+            self.B[frames] += J.mT @ Js
             self.S += torch.einsum("tma,tmb->ab", Js, Js)
             self.gs += torch.einsum("tma,tm->a", Js, r)
 

@@ -30,7 +30,7 @@ from physpose.estimation.trajectory import Stitched, overlapping_windows
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
-REGISTRATION_ITERATIONS, MOTION_ITERATIONS = 60, 15
+REGISTRATION_ITERATIONS, MOTION_ITERATIONS = 60, 30
 CENTRE_SPREAD = 0.001  # [m] of a joint centre that markers tell: it is the joint by definition, its error is in sigma
 ROUNDS = 3  # of putting labels right
 

@@ -14,7 +14,7 @@ from physpose.estimation.euler_choice import within_ranges
 from physpose.estimation.inverse_kinematics import solve_frames
 from physpose.estimation.marker_spots import Spot
 from physpose.estimation.marker_start import filled, robust_rigid_fit, trunk_choice
-from physpose.estimation.marker_terms import MarkerDistance
+from physpose.estimation.marker_terms import MarkerDistance, SlidingSkin
 from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.state import Kinematics, State
@@ -23,8 +23,6 @@ from physpose.estimation.vigour import vigour
 from physpose.skeleton.model import Skeleton
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array
-
-NOISE_TIME = 0.01  # [s] of ``EstimationSettings.marker_noise``
 
 
 class MarkerProblem(MotionProblem):
@@ -50,15 +48,15 @@ class MarkerProblem(MotionProblem):
         weight = (1 / sigma**2).expand(target.shape[:2])
         return MarkerDistance(target, weight, robust_scale)
 
-    def smooth_distance(self, target: Tensor, time: Tensor) -> MarkerDistance:
-        """Markers as a smooth motion sees them: weighed by their soft tissue, noisy by ``marker_noise``.
-
-        More frames a second do not tell more, the skin lasts; but a marker's own outlier is one at any frame rate.
-        """
+    def skin(self, target: Tensor, time: Tensor) -> SlidingSkin:
+        """Markers as a motion sees them: on skin that slides smoothly, by a share of what people's may."""
         s = self.settings
-        share = frame_weights(time).clamp(max=s.skin_correlation_time) / NOISE_TIME
-        soft = self.distance(target, self.soft_tissue, s.marker_robust)
-        return replace(soft, factor=(s.marker_wander / s.marker_noise) ** 2 * share[:, None])
+        return SlidingSkin(target, time, self.skin_sigma, s.skin_correlation_time, s.skin_robust)
+
+    @property
+    def skin_sigma(self) -> Tensor:
+        """(M,) [m] how far the skin under each marker slides in walking people."""
+        return self.settings.skin_share * self.soft_tissue
 
     def frame_terms(self, target: Tensor, sigma: Tensor) -> list[FrameTerm[State]]:
         """For frames by themselves: markers and usual postures."""
@@ -71,7 +69,7 @@ class MarkerProblem(MotionProblem):
         assert isinstance(limits, Limits)
         sign, offset = (torch.as_tensor(x) for x in within_ranges(self.chain, q.numpy()))
         limits = replace(limits, sign=sign, offset=offset)
-        return [self.smooth_distance(target, time), limits, *posture, *self._smoothness(time, q)]
+        return [self.skin(target, time), limits, *posture, *self._smoothness(time, q)]
 
     def jerk(self, time: Tensor, q: Tensor) -> Tensor:
         """What the jerk (T, nv) may be near poses ``q`` (T, nq) of single frames: at least that of people who walk."""

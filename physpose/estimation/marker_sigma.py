@@ -20,7 +20,7 @@ from physpose.estimation.covariance import BandCovariance, band_covariance
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.forces import ContactForces
 from physpose.estimation.marker_problem import MarkerProblem
-from physpose.estimation.marker_terms import MarkerDistance
+from physpose.estimation.marker_terms import MarkerDistance, SlidingSkin
 from physpose.estimation.pace import jerk_of, left_open
 from physpose.estimation.skin import skin_sigma, wandering
 from physpose.estimation.state import Kinematics, State
@@ -104,8 +104,8 @@ def marker_covariance(seen: MarkerEvidence, q: Tensor, skin: Tensor, cut: slice)
     problem, time = seen.problem, torch.as_tensor(seen.time[cut])
     target, state = torch.as_tensor(seen.target[cut]), problem.state(q)
     kin = Kinematics(problem.chain, state, problem.points)
-    by_scales, by_places = _pull(seen, problem.smooth_distance(target, time), kin)
-    slid = by_places @ _slid(time, skin, problem.settings.skin_correlation_time)
+    skin_term = problem.skin(target, time)
+    by_scales, by_places, slid = _pull(seen, skin_term, kin, _slid(time, skin, problem.settings.skin_correlation_time))
     system = BorderedSystem(len(q), problem.chain.nv, 0, min(3, len(q) - 1))
     terms = problem.motion_terms(target, time, seen.start[cut])
     for term in terms:
@@ -144,26 +144,28 @@ def bound(system: BorderedSystem) -> None:
     system.H[0].diagonal(dim1=-2, dim2=-1).add_(1 / ANYTHING**2)
 
 
-def _pull(seen: MarkerEvidence, distance: MarkerDistance, kin: Kinematics) -> tuple[Tensor, Tensor]:
-    """How bone scales (T, nv, G) and places of markers (T, nv, 3 M) enter the normal equations."""
-    M = distance.target.shape[1]
-    problem, T = seen.problem, len(distance.target)
-    weighed = kin.J[:, :M] * distance.believed(kin)[..., None, None]
-    R = kin.frames.R[:, problem.points.body[:M]]
-    by_places = torch.einsum("tmin,tmij->tnmj", weighed, R).reshape(T, -1, 3 * M)
-    G = len(seen.body.scale_groups)
+def _pull(seen: MarkerEvidence, term: SlidingSkin, kin: Kinematics, slid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How bone scales (T, nv, G), places of markers (T, nv, 3 M) and skin enter the normal equations.
+
+    ``slid``: (T, M, 3, K) [m] motions of the skin, axes of the bodies.
+    """
+    T, M = term.target.shape[:2]
+    points, G = seen.problem.points, len(seen.body.scale_groups)
+    J, R = kin.J[:, :M], kin.frames.R[:, points.body[:M]]
+    by_places = torch.einsum("tmin,tmij->tnmj", J, term.weighed(kin, R)).reshape(T, -1, 3 * M)
+    by_skin = J.flatten(1, 2).mT @ term.weighed(kin, R @ slid).flatten(1, 2)
     if not G:
-        return by_places[..., :0], by_places
-    points = Points(problem.points.body[:M], problem.points.offset[:M])
-    by_scale = KinematicChain(seen.body).scale_jacobian(kin.frames, points, torch.zeros(G, dtype=torch.float64))
-    return torch.einsum("tmin,tmig->tng", weighed, by_scale), by_places
+        return by_places[..., :0], by_places, by_skin
+    moved = Points(points.body[:M], points.offset[:M])
+    by_scale = KinematicChain(seen.body).scale_jacobian(kin.frames, moved, torch.zeros(G, dtype=torch.float64))
+    return torch.einsum("tmin,tmig->tng", J, term.weighed(kin, by_scale)), by_places, by_skin
 
 
 def _slid(time: Tensor, skin: Tensor, correlation_time: float) -> Tensor:
-    """Draws (T, 3 M, DRAWS) of how the skin slid [m], in the bodies' axes."""
+    """Draws (T, M, 3, DRAWS) of how the skin slid [m], in the bodies' axes."""
     generator = torch.Generator().manual_seed(0)
     paths = wandering(time, 3 * len(skin) * DRAWS, correlation_time, generator)
-    return paths.reshape(len(time), -1, DRAWS) * skin.repeat_interleave(3)[:, None]
+    return paths.reshape(len(time), len(skin), 3, DRAWS) * skin[:, None, None]
 
 
 def wander_of(seen: MarkerEvidence, q: Tensor) -> Tensor:

@@ -88,15 +88,13 @@ class EstimationSettings:
     )
 
     # markers
-    # [m] of the mean over 10 ms of a marker whose skin wanders as ``marker_wander``; others in ratio. It sets the
-    # smoothing. Skin that slides by 3 mm and lasts 0.1 s is as vague as white noise of 15 mm where it is slow, and of 1
-    # where it is fast. Chosen among 1, 2 and 4 mm by the forces of two adults (benchmarks/lab_forces.py), all kinds of
-    # trials alike; nine children and a runner were not looked at.
-    marker_noise: float = 0.004
-    marker_wander: float = 0.010  # [m] typical soft tissue artefact: it does not set the smoothing, it weighs markers
     marker_robust: float = 4.0  # [sigma of soft tissue] Cauchy scale
     marker_correlation_time: float = 0.2  # [s] soft tissue repeats its error for about so long
-    skin_correlation_time: float = 0.1  # [s] of a marker's residual in walking people (benchmarks/skin.py)
+    # how far skin slides in walking people, of the table's soft tissue, and for how long: what fits leave of markers in
+    # three laboratories, 28 to 32 % and 0.09 to 0.10 s (benchmarks/skin.py)
+    skin_share: float = 0.3
+    skin_correlation_time: float = 0.1  # [s]
+    skin_robust: float = 12.0  # [sigma] Cauchy scale of a marker's jump from frame to frame
     registration_frames: int = 60  # at most, from which scales and places of markers are found
     joint_centre_sigma: float = 0.008  # [m] of rules that find them from markers (Harrington 2007: 5 to 10 mm)
 

@@ -92,7 +92,7 @@ def fit_marker_file(
     with watch("estimation"), progress.stage("fit markers", 100) as stage:
         fitted = fit_markers(
             body, seen.spots, seen.time, seen.target, static=seen.static, scale=scale, register=register,
-            height_known=_stature_known(skeleton, who), settings=settings,
+            height_known=_stature_known(skeleton, who), settings=_without_gravity(settings) if unknown else settings,
             marker_radius=moving.subject.widths.get("marker", 2 * MARKER_RADIUS) / 2,
             gravity=float(np.linalg.norm(g)), on_progress=fraction(stage),
         )  # fmt: skip
@@ -106,6 +106,11 @@ def fit_marker_file(
     has_floor = settings is None or settings.floor
     result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check, sigma)
     return result if told is None else told.noted(result)
+
+
+def _without_gravity(settings: EstimationSettings | None) -> EstimationSettings:
+    """For who may weigh nothing: no forces are asked for before that is known."""
+    return replace(settings or EstimationSettings(), physics="none")
 
 
 # --- who --------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array
 
 REGISTRATION_ITERATIONS, MOTION_ITERATIONS = 60, 30
+FEWEST = 3  # frames, from which a motion tells no forces worth explaining
 CENTRE_SPREAD = 0.001  # [m] of a joint centre that markers tell: it is the joint by definition, its error is in sigma
 ROUNDS = 3  # of putting labels right
 
@@ -318,6 +319,9 @@ def _motion(
         t, part = torch.as_tensor(time[window]), replace(state, q=state.q[window])
         terms = problem.motion_terms(torch.as_tensor(target[window]), t, part.q)
         solution = problem.solve(terms, part, still, MOTION_ITERATIONS)
+        if problem.explains_forces and len(t) > FEWEST:
+            whole, terms = problem.with_forces(terms, solution.state, time[window])
+            solution = whole.solve(terms, solution.state, still, MOTION_ITERATIONS)
         solutions.append(solution)
         stitched.add(window, solution.state.q, problem.bearing_of(solution.state, time[window]))
         report((i + 1) / len(windows))

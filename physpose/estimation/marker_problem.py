@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -37,7 +39,8 @@ class MarkerProblem(MotionProblem):
     ):
         super().__init__(KinematicChain(skeleton), tuple(s.point for s in spots), settings, gravity)
         self.spots = tuple(spots)
-        self.points = self.chain.points(tuple(s.point for s in spots))  # no term looks at others
+        self._whole = self.points
+        self.points = self.chain.points(tuple(s.point for s in spots))  # no term but that of the forces looks at others
         self.soft_tissue = torch.tensor([s.soft_tissue for s in spots], dtype=torch.float64)
         self.spread = torch.as_tensor(np.array([s.spread for s in spots]).reshape(-1, 3))
 
@@ -83,6 +86,23 @@ class MarkerProblem(MotionProblem):
         middle = jerk[1:-2] if len(time) > 3 else jerk[:0]
         acceleration = ratio * self.spread_of_coordinates(s.acceleration_sigma)
         return [Smoothness(time, middle, 3, "jerk"), Smoothness(time, acceleration, 2, "acceleration")]
+
+    @property
+    def explains_forces(self) -> bool:
+        """Is the motion asked what forces it needs: of a person who has feet, and whose coordinates are free."""
+        body = self.skeleton
+        free = body.bodies[0].joint.kind == "free" and body.coordinate_map is None
+        return self.settings.physics == "full" and free and bool(body.contact_points)
+
+    def with_forces(self, terms: Sequence[Term[State]], state: State, time: Array) -> tuple[Self, list[Term[State]]]:
+        """The problem and its terms with the forces that the motion ``state`` needs: inside friction cones, at points
+        that bear some; in flight none."""
+        s = self.settings
+        whole = copy(self)
+        whole.points = self._whole
+        whole.settings = replace(s, wrench_sigma=s.marker_wrench_sigma)
+        t = torch.as_tensor(time)
+        return whole, [*terms, whole._root_wrench(state, t, whole.forces_of(state, time), frame_weights(t))]
 
     # --- solving ----------------------------------------------------------------------------------------------------
 

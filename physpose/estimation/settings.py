@@ -94,6 +94,7 @@ class EstimationSettings:
     # three laboratories, 28 to 32 % and 0.09 to 0.10 s (benchmarks/skin.py)
     skin_share: float = 0.3
     skin_correlation_time: float = 0.1  # [s]
+    marker_wrench_sigma: tuple[float, float] = (0.01, 0.005)  # as ``wrench_sigma``, of a body that markers measured
     skin_robust: float = 12.0  # [sigma] Cauchy scale of a marker's jump from frame to frame
     registration_frames: int = 60  # at most, from which scales and places of markers are found
     joint_centre_sigma: float = 0.008  # [m] of rules that find them from markers (Harrington 2007: 5 to 10 mm)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain
+from physpose.estimation.contact import NEEDS_SUPPORT, smoothed
 from physpose.estimation.euler_choice import within_ranges
 from physpose.estimation.inverse_kinematics import solve_frames
 from physpose.estimation.marker_spots import Spot
@@ -25,6 +26,9 @@ from physpose.estimation.vigour import vigour
 from physpose.skeleton.model import Skeleton
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array
+
+
+UNSURE_TIME = 0.15  # [s] around which a support that is not understood makes forces unsure
 
 
 class MarkerProblem(MotionProblem):
@@ -102,7 +106,17 @@ class MarkerProblem(MotionProblem):
         whole.points = self._whole
         whole.settings = replace(s, wrench_sigma=s.marker_wrench_sigma)
         t = torch.as_tensor(time)
-        return whole, [*terms, whole._root_wrench(state, t, whole.forces_of(state, time), frame_weights(t))]
+        belief = self.bearing_of(state, time)
+        rate = frame_weights(t) * self._understood(state, t, belief)
+        return whole, [*terms, whole._root_wrench(state, t, whole.forces_of(state, time, belief), rate)]
+
+    def _understood(self, state: State, time: Tensor, belief: Tensor) -> Tensor:
+        """(T,) 1 where there is something that bears what the motion needs, or it needs nothing; 0 elsewhere and around:
+        on a treadmill, on somebody's shoulders."""
+        wrench, _, _ = self.body.wrench(self.chain, state, time, self.gravity_vector)
+        borne = belief.amax(1) > 0.5
+        lost = (wrench[:, 2] > NEEDS_SUPPORT * self.scales[0]) & ~borne
+        return 1.0 - (smoothed(lost.double(), time, UNSURE_TIME) > 0).double()
 
     # --- solving ----------------------------------------------------------------------------------------------------
 

@@ -249,12 +249,16 @@ class MotionProblem:
         seat = smoothed(self._low_hips(state, kin) * outside, time, s.seat_time)
         return torch.cat([feet, seat[:, None].expand(-1, len(self.skeleton.seat_points))], 1)
 
-    def forces_of(self, state: State, time: Array) -> ForcePrior:
-        """The most probable forces in a state, and how far they may be off."""
+    def forces_of(self, state: State, time: Array, belief: Tensor | None = None) -> ForcePrior:
+        """The most probable forces in a state, and how far they may be off.
+
+        ``belief``: (T, C) that support points bear some, where down is known; None: found, and wherever hips are low
+        there may be a seat.
+        """
         s, (weight, stature) = self.settings, self.scales
         t = torch.as_tensor(time)
         wrench, arms, kin = self.body.wrench(self.chain, state, t, self.gravity_vector)
-        belief = self._may_bear(state, t, wrench, arms, kin)
+        belief = self._may_bear(state, t, wrench, arms, kin) if belief is None else belief
         numbers = ForceSettings(
             wrench_sigma=s.wrench_sigma, force_sigma=s.force_sigma, no_force_sigma=s.no_force_sigma
         )  # fmt: skip

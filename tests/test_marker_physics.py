@@ -40,16 +40,14 @@ def test_angular_momentum_stays_in_flight():
     found = list(both_ways(slid(markers(flown), 0.01), body))
     change = [np.ptp(r.momentum[INNER, 3:], axis=0).max() for r in found]
     fall = [np.abs(np.gradient(r.momentum[:, 2], r.time)[INNER] / body.mass + 9.81).max() for r in found]
-    print(change, fall)
-    assert change[0] < 0.7 * change[1]
-    assert fall[0] < 0.7 * fall[1]
+    assert change[0] < 0.9 * change[1]
+    assert fall[0] < 0.6 * fall[1]
 
 
 def test_a_walk_needs_forces_that_feet_can_give():
     made = walk()
     found = both_ways(slid(markers(made)), made.body)
     force, moment = zip(*(np.split(np.sqrt((r.tau[INNER, :6] ** 2).mean(0)), 2) for r in found), strict=True)
-    print(force, moment)
     assert force[0].sum() < 0.8 * force[1].sum()
     assert moment[0].sum() < 0.8 * moment[1].sum()
 
@@ -62,7 +60,6 @@ def test_on_a_moving_belt_nothing_is_taken_for_flight():
     truth = sum(w.force[INNER, 2] for w in made.forces.wrenches)
     seen = slid(markers(made, on_belt))
     error = [np.abs(r.contacts.force[INNER, :, 2].sum(1) - truth).mean() for r in both_ways(seen, made.body)]
-    print(error, truth.mean())
     assert error[0] < 1.1 * error[1]
 
 

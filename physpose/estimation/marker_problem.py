@@ -27,7 +27,6 @@ from physpose.skeleton.model import Skeleton
 from physpose.spatial import matrix_to_quat
 from physpose.types import Array
 
-
 UNSURE_TIME = 0.15  # [s] around which a support that is not understood makes forces unsure
 
 
@@ -111,8 +110,8 @@ class MarkerProblem(MotionProblem):
         return whole, [*terms, whole._root_wrench(state, t, whole.forces_of(state, time, belief), rate)]
 
     def _understood(self, state: State, time: Tensor, belief: Tensor) -> Tensor:
-        """(T,) 1 where there is something that bears what the motion needs, or it needs nothing; 0 elsewhere and around:
-        on a treadmill, on somebody's shoulders."""
+        """(T,) 1 where something bears what the motion needs, or it needs nothing; 0 elsewhere and around: on a moving
+        belt, on somebody's shoulders."""
         wrench, _, _ = self.body.wrench(self.chain, state, time, self.gravity_vector)
         borne = belief.amax(1) > 0.5
         lost = (wrench[:, 2] > NEEDS_SUPPORT * self.scales[0]) & ~borne

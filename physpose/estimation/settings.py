@@ -30,8 +30,8 @@ class EstimationSettings:
     depth_robust: float = 2.0  # [sigma]
     # start from and lean on the shipped lifter's 3D, where there is one for the keypoints, not on the detector's, or on
     # eight guesses that face different ways, which take twice as long; figures: networks/weights_files/README.md
-    # None: in place of MediaPipe's own 3D, of people who have weight; it is the more accurate, on three clips and four
-    # cameras (benchmarks/lifter_accuracy.py)
+    # None: in place of MediaPipe's own 3D and of none, of people who have weight; it is the more accurate, on three
+    # clips and four cameras (benchmarks/lifter_accuracy.py)
     lift: bool | None = None
 
     # the body

@@ -111,7 +111,9 @@ class VideoProblem(MotionProblem):
         offset = torch.as_tensor(landmarks[:, child] - landmarks[:, parent])
         neutral = self.chain.locate(self.chain.fk(torch.as_tensor(self.skeleton.neutral)), self.points)
         model = (neutral[child] - neutral[parent]).norm(dim=-1)
-        offset = offset * (model.sum() / offset.norm(dim=-1).nanmedian(dim=0).values.sum())
+        size = offset.norm(dim=-1).nanmedian(dim=0).values
+        known = torch.isfinite(size)  # the 3D may be of some of the keypoints
+        offset = offset * (model[known].sum() / size[known].sum())
         time_weight = (rate / s.keypoint_correlation_time).clamp(max=1.0)
         confidence = torch.as_tensor(np.minimum(kp.confidence[0][:, child], kp.confidence[0][:, parent]))
         sigma = torch.tensor(s.depth_sigma, dtype=torch.float64)

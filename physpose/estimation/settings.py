@@ -114,7 +114,10 @@ class EstimationSettings:
 
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
-    camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails
+    camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll
+    # [sigma] Cauchy scale: cameras tilted by 57 deg over someone who walks are found to 1 deg with 1, 2 and 3; of
+    # somebody on a swing, whom no floor carries, a lower one turns the world by up to 80 deg (sims/swing.py)
+    camera_tilt_robust: float = 3.0
     contact_speed: float = 0.35  # [m/s] a foot point slower than this may be in contact
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time

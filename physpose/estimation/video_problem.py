@@ -78,7 +78,7 @@ class VideoProblem(MotionProblem):
     def _camera_place(self) -> CameraPlace:
         s = self.settings
         log_focal = (float(np.log(self.camera.focal)), max(self.camera.sigma_log_focal, 1e-6))
-        return CameraPlace(s.camera_height, s.camera_tilt_sigma, log_focal)
+        return CameraPlace(s.camera_height, s.camera_tilt_sigma, s.camera_tilt_robust, log_focal)
 
     def _reprojection(self, kp: Keypoints2D, rate: Tensor, state: CameraState) -> Reprojection:
         s = self.settings

@@ -20,6 +20,7 @@ from physpose.caveats import (
     unexplained,
 )
 from physpose.chain import KinematicChain
+from physpose.estimation.contact import belt_velocity
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
@@ -99,9 +100,16 @@ def fit_marker_file(
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, evidence = _dynamics(fitted, seen.time, measured, g)
     files, found = (moving, still), (scale, register)
-    has_floor = settings is None or settings.floor
-    result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check)
+    belt = _belt(settings or EstimationSettings(), motion)
+    result = _result(motion, fitted, seen, files, body, evidence, found, g, belt, watch.seconds, check)
     return result if told is None else told.noted(result)
+
+
+def _belt(settings: EstimationSettings, motion: Motion) -> Array | None:
+    """Velocity (3,) [m/s] of the floor; None: there is none."""
+    if not settings.floor:
+        return None
+    return belt_velocity(settings.treadmill, torch.as_tensor(motion.rotations[:, 0])).numpy()
 
 
 # --- who --------------------------------------------------------------------------------------------------------------
@@ -170,7 +178,7 @@ def _dynamics(fitted: MarkerFit, time: Array, measured: Forces | None, g: Array)
 
 def _result(
     motion: Motion, fitted: MarkerFit, seen: SeenMarkers, files: tuple[MarkerFile, MarkerFile | None], body: Skeleton,
-    evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, has_floor: bool, seconds: dict[str, float],
+    evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, belt: Array | None, seconds: dict[str, float],
     check: str | None,
 ) -> FitResult:  # fmt: skip
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
@@ -180,8 +188,8 @@ def _result(
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
-        if g.any() and has_floor:
-            warnings += (*seat_caveat(motion, fitted.skeleton), *sliding_caveat(motion, fitted.skeleton, g))
+        if g.any() and belt is not None:
+            warnings += (*seat_caveat(motion, fitted.skeleton), *sliding_caveat(motion, fitted.skeleton, g, belt))
     details = next((e.details for e in evidence if isinstance(e, ResidualReport)), {})
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
@@ -192,7 +200,8 @@ def _result(
         assumptions=(*assumptions, *(a for e in evidence for a in e.assumptions)),
         warnings=(*warnings, *(w for e in evidence for w in e.warnings)),
         gravity=g,
-        floor=has_floor,
+        floor=belt is not None,
+        belt=np.zeros(3) if belt is None else belt,
         check=check,
         status=FitStatus(
             converged=fitted.converged, iterations=fitted.iterations, cost=fitted.cost, seconds=seconds,

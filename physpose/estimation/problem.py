@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
-from physpose.estimation.contact import contact_belief, outside_feet, raised_belief, smoothed
+from physpose.estimation.contact import belt_velocity, contact_belief, outside_feet, raised_belief, smoothed
 from physpose.estimation.forces import ForceSettings, believed_sigma, contact_forces, evenly_shared
 from physpose.estimation.holds import hold_belief, holding_last
 from physpose.estimation.posture_prior import UP, PosturePrior
@@ -24,6 +24,7 @@ from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limi
 from physpose.estimation.weightless import weightless
 from physpose.estimation.wrench import ForcePrior, RootWrench, needed_wrench, whitening
 from physpose.skeleton.model import Coordinate, Point, Skeleton
+from physpose.spatial import quat_to_matrix
 from physpose.types import Array
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
@@ -83,7 +84,7 @@ class MotionProblem:
             found.append(
                 Floor(
                     self.contact_index, support.contact, time, floor_rate, sigma_height=s.sigma_floor,
-                    sigma_slip=s.sigma_slip, robust_slip=s.slip_robust,
+                    sigma_slip=s.sigma_slip, robust_slip=s.slip_robust, belt=self.belt(state),
                 )
             )  # fmt: skip
             if support.forces is None:
@@ -222,12 +223,21 @@ class MotionProblem:
         height = (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])
         return torch.sigmoid((self.settings.seat_height - height) / 0.03)
 
+    def belt(self, state: State) -> Tensor:
+        """(3,) [m/s] velocity of what is stood on: a treadmill's belt."""
+        return belt_velocity(self.settings.treadmill, quat_to_matrix(state.q[:, 3:7]))
+
+    def _underfoot(self, state: State, time: Tensor, points: Tensor) -> Tensor:
+        """Points (T, C, 3) as seen from what is stood on."""
+        return points - self.belt(state) * (time - time[0])[:, None, None]
+
     def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
         n = len(self.skeleton.contact_points)
         if not self.has_floor:
             return state.q.new_zeros(len(state.q), n)
-        points = self.body.kinematics(self.chain, state).points[:, :n]
-        return contact_belief(points, torch.as_tensor(time), max_speed, max_height)
+        t = torch.as_tensor(time)
+        points = self._underfoot(state, t, self.body.kinematics(self.chain, state).points[:, :n])
+        return contact_belief(points, t, max_speed, max_height)
 
     def _bearing(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
         belief = state.q.new_zeros(arms.shape[:2])
@@ -241,7 +251,7 @@ class MotionProblem:
     def _standing_or_sitting(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
         """Belief (T, C) that contact points and seat points bear a force."""
         s, n, (weight, stature) = self.settings, len(self.skeleton.contact_points), self.scales
-        points = kin.points[:, :n]
+        points = self._underfoot(state, time, kin.points[:, :n])
         floor = contact_belief(points, time, s.bearing_speed, s.bearing_height)
         raised = raised_belief(points, time, wrench[:, 2] / weight, s.contact_speed) * (1 - floor.amax(1, keepdim=True))
         feet = torch.maximum(floor, raised)

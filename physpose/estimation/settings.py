@@ -98,6 +98,7 @@ class EstimationSettings:
     # "none": what is seen, postures and smoothness; "soft": also a floor under the feet and balance over them; "full":
     # also the wrench that the motion needs, which forces inside friction cones must give
     physics: str = "full"
+    treadmill: float = 0.0  # [m/s] of its belt, backwards to who faces ahead; negative for who walks backwards
     floor: bool = True  # or seat; without: who hangs, swings, swims, is carried; without weight there is none either
     # forces; in body weights, moments in body weights times stature
     wrench_sigma: tuple[float, float] = (0.05, 0.02)  # of what no force explains: masses, lengths, other contacts

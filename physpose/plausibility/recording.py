@@ -35,6 +35,7 @@ class Recording:
     bearing: NDArray[np.bool_]  # (T, C) may bear force: in contact, or part of a foot whose force was measured
     floor: float | None = 0.0  # [m] height; None: there is none
     gravity: Array = field(default_factory=lambda: EARTH.copy())  # (3,) [m/s^2]
+    belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] velocity of the floor
     source: str = "array"
     skeleton: Skeleton | None = None
     motion: Motion | None = None  # whose ``contacts`` hold the forces
@@ -48,6 +49,7 @@ class Recording:
         *,
         gravity: Array,
         floor: float | None = 0.0,
+        belt: Array | None = None,
         source: str = "array",
         assistance: Array | None = None,
         external: Mapping[str, Array] | None = None,
@@ -64,6 +66,7 @@ class Recording:
             time=motion.time, points=motion.positions, names=skeleton.body_names, bones=tuple(bones),
             ground=ground, ground_names=names, active=active, bearing=bearing,
             floor=None if weightless else floor, gravity=np.asarray(gravity, float),
+            belt=np.zeros(3) if belt is None else belt,
             source=source, skeleton=skeleton, motion=motion, assistance=assistance, external=external or {},
         )  # fmt: skip
 
@@ -71,7 +74,9 @@ class Recording:
     def of_result(result: FitResult) -> Recording:
         """What a fit found."""
         floor = 0.0 if result.floor else None
-        return Recording.of_motion(result, result.skeleton, gravity=result.gravity, floor=floor, source=result.source)
+        return Recording.of_motion(
+            result, result.skeleton, gravity=result.gravity, floor=floor, belt=result.belt, source=result.source
+        )
 
     @property
     def weight(self) -> float:

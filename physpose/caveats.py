@@ -35,8 +35,8 @@ SLOWEST = 14.0  # [1/s]
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
 
 
-def checked_gravity(gravity: object) -> Array:
-    """Gravity (3,) [m/s^2] in a world whose z is up.
+def checked_gravity(gravity: object, steepest: float = 0.0) -> Array:
+    """Gravity (3,) [m/s^2] in a world whose z is up, or the normal of a floor that slopes by up to ``steepest`` [rad].
 
     Raises:
         InputError: not three numbers, not finite, or not along -z.
@@ -45,10 +45,12 @@ def checked_gravity(gravity: object) -> Array:
         g = np.asarray(gravity, float)
     except (TypeError, ValueError):
         g = np.empty(0)
-    if g.shape != (3,) or not np.isfinite(g).all() or g[:2].any() or g[2] > 0:
+    along = g.shape == (3,) and np.isfinite(g).all() and np.hypot(*g[:2]) <= -np.tan(steepest) * g[2]
+    if not along or g[2] > 0:
         given = f"({', '.join(f'{x:g}' for x in g)})" if g.ndim == 1 and g.size else repr(gravity)
         raise InputError(
             f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit, or 'estimate'"
+            + ("; or z is the normal of a floor that slopes by less than 45 deg" if steepest else "")
         )
     return g
 

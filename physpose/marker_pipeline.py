@@ -41,6 +41,7 @@ from physpose.types import Array, Assumption, FitStatus, Markers, Motion
 
 FILE = "the file's PROCESSING group"
 MODELS = (".osim", ".xml")  # files of bodies of one size
+STEEPEST = np.pi / 4  # [rad] slope of a floor
 MISPLACED = 6.0  # standard deviations of a marker's place, all three axes together
 FAR = 0.04  # [m] root mean square distance of markers from a body above which body or labels are in doubt
 MARKER_RADIUS = 0.007  # [m] of common markers, 14 mm wide
@@ -76,7 +77,7 @@ def fit_marker_file(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, STEEPEST)
     with watch("reading"), progress.stage("read markers"):
         moving = read_marker_file(source, units, up)
         still = None if static is None else read_marker_file(static, units, up)
@@ -93,7 +94,7 @@ def fit_marker_file(
             body, seen.spots, seen.time, seen.target, static=seen.static, scale=scale, register=register,
             height_known=_stature_known(skeleton, who), settings=settings,
             marker_radius=moving.subject.widths.get("marker", 2 * MARKER_RADIUS) / 2,
-            gravity=float(np.linalg.norm(g)), on_progress=fraction(stage),
+            gravity=g, on_progress=fraction(stage),
         )  # fmt: skip
     told = gravity_found(fall_of_poses(fitted.skeleton, seen.time, fitted.q)) if unknown else None
     g = g if told is None else told.gravity

@@ -97,7 +97,8 @@ def fit(
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up; "estimate": its size from flights, where some are seen (its
-            direction is always found, from a video).
+            direction is always found, from a video). With markers, z may be the normal of a floor that slopes: on one
+            that rises by 10 deg along x (-1.70, 0, -9.66).
         physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
             balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
         floor: is there a floor, or a seat? False for who hangs, swings or is carried.

@@ -38,11 +38,14 @@ class MotionProblem:
         chain: KinematicChain,
         observed: tuple[Point, ...],
         settings: EstimationSettings | None = None,
-        gravity: float = EARTH_GRAVITY,
+        gravity: float | Array = EARTH_GRAVITY,
     ):
-        """``observed``: body points that the observations look at, the first of ``points``."""
+        """``observed``: body points that the observations look at, the first of ``points``. ``gravity`` [m/s^2]: its
+        size, or (3,) where the floor z = 0 slopes."""
         self.chain, self.skeleton = chain, chain.skeleton
-        self.settings, self.gravity = settings or EstimationSettings(), gravity
+        self.settings = settings or EstimationSettings()
+        self.gravity_vector = gravity_of(gravity)  # (3,) [m/s^2], world
+        self.gravity = float(self.gravity_vector.norm())
         self.pace = 1.0  # jerk against that of people who walk
         support, masses = self.skeleton.support_points, centres(chain)
         self.points: Points = chain.points(observed + support + masses)
@@ -51,7 +54,7 @@ class MotionProblem:
         self.support_index = slice(len(observed), len(observed) + len(support))
         self.segments = segments(chain, self.support_index.stop)
         self.body = _BodyPoints(chain.points(support + masses), segments(chain, len(support)), len(support))
-        self.prior = _posture_prior(self.skeleton, self.settings, gravity)
+        self.prior = _posture_prior(self.skeleton, self.settings, self.gravity)
         neutral = torch.as_tensor(self.skeleton.neutral[7:])
         self.posture = neutral if self.prior is None else resting_posture(self.skeleton)
 
@@ -107,7 +110,8 @@ class MotionProblem:
         if len(time) > 2:
             velocity = torch.gradient(com[:, :2], spacing=(time,), dim=0)[0]
             acceleration = torch.gradient(velocity, spacing=(time,), dim=0)[0]
-            shift = -(com[:, 2:] - feet[:, 2:]) / self.gravity * acceleration
+            g = self.gravity_vector
+            shift = (com[:, 2:] - feet[:, 2:]) / g[2] * (acceleration - g[:2])
         time_weight = (rate / s.balance_correlation_time).clamp(max=1.0) * carried
         return Balance(self.segments, self.contact_index, support, shift, time_weight, s.balance_sigma)
 
@@ -168,11 +172,6 @@ class MotionProblem:
     def has_floor(self) -> bool:
         """Is there one to stand on; without weight there is none."""
         return self.settings.floor and self.gravity > 0
-
-    @property
-    def gravity_vector(self) -> Tensor:
-        """(3,) [m/s^2], world."""
-        return torch.tensor([0.0, 0.0, -self.gravity], dtype=torch.float64)
 
     @property
     def scales(self) -> tuple[float, float]:
@@ -354,6 +353,12 @@ def resting_posture(skeleton: Skeleton) -> Tensor:
     neutral = dict(zip(skeleton.coordinate_names, skeleton.neutral[7:], strict=True))
     values = [bent.get(n.rsplit("_", 1)[0], x) for n, x in neutral.items()]
     return torch.tensor(values, dtype=torch.float64)
+
+
+def gravity_of(gravity: float | Array) -> Tensor:
+    """(3,) [m/s^2] from a size, along -z, or from itself."""
+    g = np.asarray(gravity, float)
+    return torch.as_tensor(g if g.ndim else np.array([0.0, 0.0, -float(g)]))
 
 
 def frame_weights(time: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from walker import walk
 
 import physpose
 from physpose import load_skeleton
+from physpose.errors import InputError
 from physpose.estimation.contact import belt_velocity
 from physpose.io.results import read_result
 from physpose.pipeline import fit
@@ -88,3 +89,10 @@ def test_the_belt_goes_against_the_face_and_is_level():
     found = belt_velocity(2.0, R.expand(5, 3, 3))
     np.testing.assert_allclose(found, [-2 * np.cos(turn), -2 * np.sin(turn), 0.0], atol=1e-12)
     np.testing.assert_allclose(belt_velocity(-2.0, R.expand(5, 3, 3)), -found)
+
+
+@pytest.mark.parametrize("speed", [float("nan"), 40.0, -float("inf")])
+def test_speeds_of_no_belt(over_ground, speed):
+    made, _ = over_ground
+    with pytest.raises(InputError, match="its belt's speed"):
+        physpose.fit(markers(made), made.body, treadmill=speed, **KNOWN)

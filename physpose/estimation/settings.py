@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import radians
 
-from physpose.errors import UnknownNameError
+from physpose.errors import InputError, UnknownNameError
 
 PHYSICS = ("none", "soft", "full")
+FASTEST = 15.0  # [m/s] of a treadmill
 CHECKS = (None, "mujoco")  # of what was found, by simulation
 
 
@@ -138,3 +139,7 @@ class EstimationSettings:
     def __post_init__(self) -> None:
         if self.physics not in PHYSICS:
             raise UnknownNameError("physics", str(self.physics), PHYSICS)
+        if not abs(self.treadmill) < FASTEST:
+            raise InputError(
+                f"treadmill {self.treadmill:g} m/s; its belt's speed, less than {FASTEST:g} m/s, is needed"
+            )

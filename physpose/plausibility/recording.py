@@ -126,6 +126,19 @@ class Recording:
         valid = None if self.motion is None else self.motion.contacts.valid
         return np.ones(len(self.time), bool) if valid is None else valid
 
+    @property
+    def beside_floor(self) -> dict[str, Array]:
+        """Body -> wrench (T, 6) about its origin, world axes: ``external``, and what it holds on to."""
+        found = dict(self.external)
+        for i in self._holds:
+            assert self.motion is not None
+            assert self.skeleton is not None
+            name = next(h.body for h in self.skeleton.hold_points if h.name == self.motion.contacts.points[i])
+            force = self.motion.contacts.force[:, i]
+            arm = self._contact_places[:, i] - self.motion.positions[:, self.skeleton.body_index(name)]
+            found[name] = found.get(name, 0.0) + np.concatenate([force, np.cross(arm, force)], 1)
+        return found
+
     @cached_property
     def floor_forces(self) -> dict[str, Array]:
         """Body -> force (T, 3) [N] of all its contacts with floor and seat, world."""

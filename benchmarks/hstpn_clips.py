@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from lifter_accuracy import coco, landmark_track, seen_in, turned_back
-from opencap_clips import CLIPS, read_bodies, score
+from opencap_clips import CLIPS, data_folder, read_bodies, score
 from torch import Tensor
 from video_accuracy import SAMPLES
 
@@ -115,15 +114,12 @@ def main() -> int:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--images", type=Path, help="folder for pictures with the keypoints found")
     options = parser.parse_args()
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
+    data = data_folder()
     network = HSTPN(SMALL).eval()
     about = load_weights(network, options.weights)
     report: dict = {"training": about["schedule"] | {"figures": about["figures"]}}
     for clip, height in CLIPS.items():
-        report[clip] = clip_of(network, Path(data) / SAMPLES / clip, height, options.images)
+        report[clip] = clip_of(network, data / SAMPLES / clip, height, options.images)
         print(clip, {k: round(v, 3) for k, v in report[clip].items()}, flush=True)
     replace_file(RESULTS / "hstpn_clips.json", json.dumps(report, indent=1) + "\n")
     return 0

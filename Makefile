@@ -48,7 +48,7 @@ docs: install  ## build the documentation into build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet -f .ci/mkdocs.yml
 
 bench: install  ## run every benchmark; results go to benchmarks/results
-	set -e; for script in $$(grep -l '^if __name__' benchmarks/*.py | grep -v -e /fit_ -e /viewer.py -e /motion_bank.py -e /walking_pace.py -e /lifting.py -e /ship_lifter.py); do echo "== $$script"; $(BIN)/python $$script; done
+	set -e; for script in $$(grep -l '^if __name__' benchmarks/*.py | grep -v -e /fit_ -e /viewer.py -e /motion_bank.py -e /walking_pace.py -e /lifting.py -e /ship_lifter.py -e /hstpn_clips.py); do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist demo out .pytest_cache .mypy_cache .ruff_cache

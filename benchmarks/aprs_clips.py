@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lifter_accuracy import coco, landmark_track, seen_in, turned_back
-from opencap_clips import CLIPS, JointTrack, read_bodies, score
+from opencap_clips import CLIPS, JointTrack, data_folder, read_bodies, score
 from video_accuracy import SAMPLES
 
 from physpose.estimation.aprs import refine
@@ -66,10 +65,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="other lifters than the shipped ones")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
+    data = data_folder()
     torch.set_num_threads(1)
     shipped = {name: shipped_lifter(name) for name in ("blazepose33", "coco17")}
     lifters = {name: lifter for name, lifter in shipped.items() if lifter is not None}
@@ -77,7 +73,7 @@ def main() -> int:
     rows = []
     print(f"{'clip':10s}{'source':22s}{'MPJPE':>8s}{'+ APRS':>8s}{'TS':>8s}{'+ APRS':>8s}{'truth':>8s}  [mm; m/s^2]")
     for clip, height in CLIPS.items():
-        folder = Path(data) / SAMPLES / clip
+        folder = data / SAMPLES / clip
         truth, seen = read_bodies(folder / "sample_mocap.json"), seen_in(folder / "video.mp4")
         for name, kp in sources(seen, height, lifters).items():
             before, after = (landmark_track(x) for x in (kp, refined(kp)))

@@ -11,7 +11,6 @@ and of the total force. The limit was chosen with these clips in view.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time as clock
@@ -22,7 +21,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from opencap_clips import JOINT_BODIES
+from opencap_clips import JOINT_BODIES, data_folder
 
 import physpose
 from physpose import FitResult
@@ -162,14 +161,11 @@ def fits(path: Path) -> dict[str, dict]:
 
 
 def main() -> int:
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
+    data = data_folder()
     print("clip      camera     pairs    median      most  limit  moved  verdict  cost of detection's   [px]")
-    rows = [row for name, path in CLIPS.items() for row in of_clip(name, Path(data) / path)]
+    rows = [row for name, path in CLIPS.items() for row in of_clip(name, data / path)]
     print(f"\n{FITTED}, against the fit of its original pictures:")
-    report = {"clips": rows, "fits": fits(Path(data) / CLIPS[FITTED])}
+    report = {"clips": rows, "fits": fits(data / CLIPS[FITTED])}
     out = Path(__file__).parent / "results" / "camera_motion.json"
     out.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written: {out}")

@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from opencap_clips import CLIPS, JointTrack, read_bodies, root_relative_error, score
+from opencap_clips import CLIPS, JointTrack, data_folder, read_bodies, root_relative_error, score
 from video_accuracy import LANDMARKS, SAMPLES, joint_track
 
 import physpose
@@ -369,13 +369,10 @@ def main() -> int:
     parser.add_argument("--scenes", nargs="*", default=list(SCENES), choices=SCENES)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
+    data = data_folder()
     torch.set_num_threads(1)
     needed = dict.fromkeys([*options.clips, *(DONOR[c] for c in options.clips)])
-    pieces = {c: read_piece(Path(data), c, options.cache) for c in needed}
+    pieces = {c: read_piece(data, c, options.cache) for c in needed}
     print(f"{'scene':20s}{'strength':20s}{'clip':10s}" + "".join(f"{m + ' [mm]':>22s}" for m in METHODS))
     rows = measure(pieces, options.clips, options.scenes, options.cache)
     means = summary(rows, options.scenes)

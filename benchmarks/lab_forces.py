@@ -123,7 +123,8 @@ def runner(archive: Path) -> dict:
         mass = physpose.load_skeleton(folder / "final.osim").mass
         for name in RUNS:
             print(f"  {name}", file=sys.stderr)
-            result = physpose.fit(folder / f"{name}.trc", "adult", mass=mass)
+            speed = float(name.removeprefix("run")) / 100  # [m/s]
+            result = physpose.fit(folder / f"{name}.trc", "adult", mass=mass, treadmill=speed)
             trials.append(trial_of(name, result, read_forces(folder / f"{name}_grf.mot"), "running"))
     return summary("running", trials)
 

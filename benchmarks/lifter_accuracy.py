@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from opencap_clips import CLIPS, JOINT_BODIES, JointTrack, read_bodies, root_relative_error, score
+from opencap_clips import CLIPS, JOINT_BODIES, JointTrack, data_folder, read_bodies, root_relative_error, score
 from several_cameras import FPS, HEIGHT, SESSION, TRIAL
 from video_accuracy import SAMPLES, joint_track
 
@@ -131,21 +130,18 @@ def main() -> int:
     parser.add_argument("--no-fit", action="store_true")
     parser.add_argument("--balancing", action="store_true", help="Pose2Sim's four cameras instead of the clips")
     options = parser.parse_args()
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
+    data = data_folder()
     torch.set_num_threads(1)
     lifters = {name: shipped_lifter(name) for name in ("blazepose33", "coco17")}
     lifters |= {lifter.config.gsr.keypoint_set: lifter for lifter in map(load_lifter, options.weights)}
     if options.balancing:
-        found = balancing(Path(data), lifters)
+        found = balancing(data, lifters)
         print("mean", {k: round(v, 1) for k, v in found["mean"].items()})
         replace_file(RESULTS / "lifter_balancing.json", json.dumps(found, indent=1, default=float) + "\n")
         return 0
     report: dict = {}
     for clip, height in CLIPS.items():
-        folder = Path(data) / SAMPLES / clip
+        folder = data / SAMPLES / clip
         truth, seen = read_bodies(folder / "sample_mocap.json"), seen_in(folder / "video.mp4")
         rows = {name: {**score(track, truth)} for name, track in alone(seen, height, lifters).items()}
         if not options.no_fit:

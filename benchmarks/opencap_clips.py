@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,15 @@ ARMS = tuple(f"{b}_{s}" for b in ("humerus", "ulna", "hand") for s in "rl")
 JOINT_BODIES = LEGS + ARMS
 CLIPS = {"walk": 1.60, "walk_ts": 1.59, "STS": 1.87}  # height [m] from leg length, good to 3 cm
 MAX_OFFSET = 0.06  # [s] between video and motion capture clocks
+
+
+def data_folder() -> Path:
+    """Where the recordings are; leaves the program where nobody says it."""
+    data = os.environ.get("PHYSPOSE_DATA")
+    if not data:
+        print("skipped: set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
+        raise SystemExit(0)
+    return Path(data)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ their joint centres, at the low-pass that suits them best; the truth's and their
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from opencap_clips import CLIPS, JOINT_BODIES, JointTrack, alignment, read_bodies, score
+from opencap_clips import CLIPS, JOINT_BODIES, JointTrack, alignment, data_folder, read_bodies, score
 from scipy.signal import butter, sosfiltfilt
 from video_accuracy import RIVALS, SAMPLES, joint_track
 
@@ -180,11 +179,8 @@ def print_tables(report: dict) -> None:
 
 
 def main() -> int:
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
-    report = run(Path(data))
+    data = data_folder()
+    report = run(data)
     print_tables(report)
     out = Path(__file__).parent / "results" / "physics_accuracy.json"
     out.write_text(json.dumps(report, indent=1, default=float) + "\n")

@@ -11,13 +11,12 @@ clips but that the shipped lifter's 3D takes the place of MediaPipe's.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from pathlib import Path
 
 import numpy as np
-from opencap_clips import CLIPS, JOINT_BODIES, JointTrack, read_bodies, score
+from opencap_clips import CLIPS, JOINT_BODIES, JointTrack, data_folder, read_bodies, score
 
 import physpose
 from physpose import FitResult
@@ -110,11 +109,8 @@ def _cells(method: str, s: dict[str, float]) -> str:
 
 
 def main() -> int:
-    data = os.environ.get("PHYSPOSE_DATA")
-    if not data:
-        print("set PHYSPOSE_DATA to the folder that holds opencap_visualizer_samples", file=sys.stderr)
-        return 2
-    report = run(Path(data))
+    data = data_folder()
+    report = run(data)
     print_table(report)
     out = Path(__file__).parent / "results" / "video_accuracy.json"
     out.parent.mkdir(exist_ok=True)

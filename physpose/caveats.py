@@ -35,8 +35,8 @@ SLOWEST = 14.0  # [1/s]
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
 
 
-def checked_gravity(gravity: object) -> Array:
-    """Gravity (3,) [m/s^2] in a world whose z is up.
+def checked_gravity(gravity: object, steepest: float = 0.0) -> Array:
+    """Gravity (3,) [m/s^2] in a world whose z is up, or the normal of a floor that slopes by up to ``steepest`` [rad].
 
     Raises:
         InputError: not three numbers, not finite, or not along -z.
@@ -45,10 +45,12 @@ def checked_gravity(gravity: object) -> Array:
         g = np.asarray(gravity, float)
     except (TypeError, ValueError):
         g = np.empty(0)
-    if g.shape != (3,) or not np.isfinite(g).all() or g[:2].any() or g[2] > 0:
+    along = g.shape == (3,) and np.isfinite(g).all() and np.hypot(*g[:2]) <= -np.tan(steepest) * g[2]
+    if not along or g[2] > 0:
         given = f"({', '.join(f'{x:g}' for x in g)})" if g.ndim == 1 and g.size else repr(gravity)
         raise InputError(
             f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit, or 'estimate'"
+            + ("; or z is the normal of a floor that slopes by less than 45 deg" if steepest else "")
         )
     return g
 
@@ -170,28 +172,28 @@ def _pixels(x: float) -> str:
     return f"{x:.1f} px" if math.isfinite(x) else "more than can be followed"
 
 
-def sliding_caveat(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[str, ...]:
+def sliding_caveat(motion: Motion, skeleton: Skeleton, gravity: Array, belt: Array) -> tuple[str, ...]:
     """A warning if the lowest point of the body mostly moves over the floor while the floor has to carry it.
 
     So it looks if the camera goes with the person, or the floor does; keypoints alone do not tell.
     """
     if len(motion.time) < 2 or not skeleton.contact_points or not gravity.any():
         return ()
-    speed = _lowest_speed(motion, skeleton)[_on_the_floor(motion, skeleton, gravity)]
+    speed = _lowest_speed(motion, skeleton, belt)[_on_the_floor(motion, skeleton, gravity)]
     share = float(np.mean(speed > SLIDE_SPEED)) if len(speed) else 0.0
     if share <= MOSTLY:
         return ()
     return (
         f"in {100 * share:.0f} % of the frames that need a floor the lowest foot slides over it, by "
-        f"{np.median(speed):.1f} m/s (median): a camera that moves along, a treadmill, somebody who is carried or "
-        "glides? Do not trust the path through the world, contacts, forces or torques",
+        f"{np.median(speed):.1f} m/s (median): a camera that moves along, a treadmill (then give its speed), "
+        "somebody who is carried or glides? Do not trust the path through the world, contacts, forces or torques",
     )
 
 
-def _lowest_speed(motion: Motion, skeleton: Skeleton) -> Array:
-    """Horizontal speed (T,) [m/s] of the contact point that is lowest."""
+def _lowest_speed(motion: Motion, skeleton: Skeleton, belt: Array) -> Array:
+    """Horizontal speed (T,) [m/s] over the floor, which moves with ``belt``, of the contact point that is lowest."""
     p = located(skeleton.contact_points, skeleton, motion.positions, motion.rotations)
-    speed = np.linalg.norm(np.gradient(p[..., :2], motion.time, axis=0), axis=-1)
+    speed = np.linalg.norm(np.gradient(p[..., :2], motion.time, axis=0) - belt[:2], axis=-1)
     lowest: Array = np.take_along_axis(speed, p[..., 2].argmin(1)[:, None], 1)[:, 0]
     return lowest
 

@@ -118,7 +118,14 @@ def _recording(
         contacts = given.contacts if given.motion is None else given.motion.contacts
         motion = _with_forces(body, moved, contacts, g, level, wrenches)
     return Recording.of_motion(
-        motion, body, gravity=g, floor=level, source=given.source, assistance=torques, external=wrenches
+        motion,
+        body,
+        gravity=g,
+        floor=level,
+        belt=given.belt,
+        source=given.source,
+        assistance=torques,
+        external=wrenches,
     )
 
 

@@ -113,6 +113,7 @@ def _add_fit(commands: Any) -> None:
     )  # fmt: skip
     fit.add_argument("--physics", choices=PHYSICS, help="how far the laws of motion shape it (default: full)")
     fit.add_argument("--no-floor", action="store_true", help="nothing to stand or sit on: who hangs, or is carried")
+    fit.add_argument("--treadmill", type=float, default=0.0, metavar="SPEED", help="of the belt underfoot [m/s]")
     fit.add_argument(
         "--hold", action="append", default=[], metavar="POINT[:FROM-TO]",
         help="holds on, or is held, there: hand_r, hand_l, ..., while it is still, or at given times [s]",
@@ -299,6 +300,7 @@ def _fit(args: argparse.Namespace) -> None:
     asked |= {
         "marker_set": _marker_set(args),
         "floor": not args.no_floor,
+        "treadmill": args.treadmill,
         "holds": holds_of(args.hold) if args.hold else None,
     }
     _fit_and_report(source, out, as_json=args.json, **asked)

@@ -220,6 +220,7 @@ def _about(result: FitResult) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "contact_method": result.contacts.method,
         "floor": result.floor,
+        "belt": result.belt.tolist(),
         "status": asdict(result.status),
         "conventions": "SI units, radians, world z up; q = pelvis position, quaternion xyzw, coordinates; v in the "
         "pelvis frame; positions are body origins",

@@ -20,6 +20,7 @@ from physpose.caveats import (
     unexplained,
 )
 from physpose.chain import KinematicChain
+from physpose.estimation.contact import belt_velocity
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.forces import ContactForces
@@ -42,6 +43,7 @@ from physpose.types import Array, Assumption, FitStatus, Markers, Motion, Sigma
 
 FILE = "the file's PROCESSING group"
 MODELS = (".osim", ".xml")  # files of bodies of one size
+STEEPEST = np.pi / 4  # [rad] slope of a floor
 MISPLACED = 6.0  # standard deviations of a marker's place, all three axes together
 FAR = 0.04  # [m] root mean square distance of markers from a body above which body or labels are in doubt
 MARKER_RADIUS = 0.007  # [m] of common markers, 14 mm wide
@@ -77,7 +79,7 @@ def fit_marker_file(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, STEEPEST)
     with watch("reading"), progress.stage("read markers"):
         moving = read_marker_file(source, units, up)
         still = None if static is None else read_marker_file(static, units, up)
@@ -94,7 +96,7 @@ def fit_marker_file(
             body, seen.spots, seen.time, seen.target, static=seen.static, scale=scale, register=register,
             height_known=_stature_known(skeleton, who), settings=_without_gravity(settings) if unknown else settings,
             marker_radius=moving.subject.widths.get("marker", 2 * MARKER_RADIUS) / 2,
-            gravity=float(np.linalg.norm(g)), on_progress=fraction(stage),
+            gravity=g, on_progress=fraction(stage),
         )  # fmt: skip
     told = gravity_found(fall_of_poses(fitted.skeleton, seen.time, fitted.q)) if unknown else None
     g = g if told is None else told.gravity
@@ -103,14 +105,21 @@ def fit_marker_file(
     with watch("uncertainty"), progress.stage("standard deviations"):
         sigma = marker_sigma(fitted.evidence, motion, found_forces, fitted.bearing, g)
     files, found = (moving, still), (scale, register)
-    has_floor = settings is None or settings.floor
-    result = _result(motion, fitted, seen, files, body, evidence, found, g, has_floor, watch.seconds, check, sigma)
+    belt = _belt(settings or EstimationSettings(), motion)
+    result = _result(motion, fitted, seen, files, body, evidence, found, g, belt, watch.seconds, check, sigma)
     return result if told is None else told.noted(result)
 
 
 def _without_gravity(settings: EstimationSettings | None) -> EstimationSettings:
     """For who may weigh nothing: no forces are asked for before that is known."""
     return replace(settings or EstimationSettings(), physics="none")
+
+
+def _belt(settings: EstimationSettings, motion: Motion) -> Array | None:
+    """Velocity (3,) [m/s] of the floor; None: there is none."""
+    if not settings.floor:
+        return None
+    return belt_velocity(settings.treadmill, torch.as_tensor(motion.rotations[:, 0])).numpy()
 
 
 # --- who --------------------------------------------------------------------------------------------------------------
@@ -181,7 +190,7 @@ def _dynamics(
 
 def _result(
     motion: Motion, fitted: MarkerFit, seen: SeenMarkers, files: tuple[MarkerFile, MarkerFile | None], body: Skeleton,
-    evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, has_floor: bool, seconds: dict[str, float],
+    evidence: tuple[Any, ...], found: tuple[bool, bool], g: Array, belt: Array | None, seconds: dict[str, float],
     check: str | None, sigma: Sigma | None,
 ) -> FitResult:  # fmt: skip
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
@@ -191,8 +200,8 @@ def _result(
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
-        if g.any() and has_floor:
-            warnings += (*seat_caveat(motion, fitted.skeleton), *sliding_caveat(motion, fitted.skeleton, g))
+        if g.any() and belt is not None:
+            warnings += (*seat_caveat(motion, fitted.skeleton), *sliding_caveat(motion, fitted.skeleton, g, belt))
     details = next((e.details for e in evidence if isinstance(e, ResidualReport)), {})
     return FitResult(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
@@ -203,7 +212,8 @@ def _result(
         assumptions=(*assumptions, *(a for e in evidence for a in e.assumptions)),
         warnings=(*warnings, *(w for e in evidence for w in e.warnings)),
         gravity=g,
-        floor=has_floor,
+        floor=belt is not None,
+        belt=np.zeros(3) if belt is None else belt,
         check=check,
         sigma=sigma,
         status=FitStatus(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Given:
     bones: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     floor: bool = True  # may there be one
+    belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] its velocity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def read_motion(
     """
     if isinstance(motion, FitResult):
         found = _computed(motion, motion.skeleton, motion.source, motion.gravity, body, reading)
-        return replace(found, floor=motion.floor)
+        return replace(found, floor=motion.floor, belt=motion.belt)
     if isinstance(motion, str | Path):
         return _read_file(Path(motion), body, who, reading)
     time, values = _pair(motion)
@@ -121,7 +122,8 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
         return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
     saved = read_result(path, body)
     own = saved.skeleton if body is None else None
-    return replace(_computed(saved.motion, own, str(path), saved.gravity, body, reading), floor=saved.floor)
+    found = _computed(saved.motion, own, str(path), saved.gravity, body, reading)
+    return replace(found, floor=saved.floor, belt=saved.belt)
 
 
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:

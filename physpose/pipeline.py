@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from physpose.caveats import (
     ESTIMATE,
@@ -25,6 +26,7 @@ from physpose.caveats import (
     unexplained,
 )
 from physpose.errors import InputError, UnknownNameError
+from physpose.estimation.contact import belt_velocity
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.settings import CHECKS, EstimationSettings
@@ -60,6 +62,7 @@ def fit(
     gravity: tuple[float, float, float] | str = EARTH,
     physics: str | None = None,
     floor: bool = True,
+    treadmill: float = 0.0,
     holds: Sequence[str] | Mapping[str, Sequence[tuple[float, float]] | None] | None = None,
     static: Any = None,
     forces: Any = None,
@@ -94,10 +97,12 @@ def fit(
         fps: frames per second of keypoint files and arrays; videos carry time stamps.
         image_size: width, height [px] of keypoint files and arrays that do not tell.
         gravity: (3,) [m/s^2] in the result's world, z up; "estimate": its size from flights, where some are seen (its
-            direction is always found, from a video).
+            direction is always found, from a video). With markers, z may be the normal of a floor that slopes: on one
+            that rises by 10 deg along x (-1.70, 0, -9.66).
         physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
             balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
         floor: is there a floor, or a seat? False for who hangs, swings or is carried.
+        treadmill: [m/s] speed of its belt, backwards to who faces ahead; negative for who walks backwards.
         holds: where the person holds on, or is held: contact points ("hand_r", "hand_l"), seat points or bodies, or
             name -> [(from, to), ...] [s]; without times whenever the point stays where it is. Forces of any direction
             may act there.
@@ -122,7 +127,7 @@ def fit(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     numbers = _numbers(settings, physics, check)
-    numbers = numbers if floor else replace(numbers, floor=False)
+    numbers = replace(numbers, floor=numbers.floor and floor, treadmill=treadmill or numbers.treadmill)
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     of_video: dict[str, Any] = {
         "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
@@ -294,10 +299,11 @@ def _result(
     lines, doubts = seen.notes(trajectory, gravity)
     pace = Assumption(what="jerk", value=f"{trajectory.pace:.2f} of that of people who walk", source="estimated")
     warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *rate_caveat(motion.time), *residual_warning)
+    belt = belt_velocity(numbers.treadmill, torch.as_tensor(motion.rotations[:, 0])).numpy()
     if gravity.any() and numbers.floor:
         warnings += seat_caveat(motion, trajectory.skeleton)
         if numbers.physics != "none":  # else nothing holds feet to a floor
-            warnings += sliding_caveat(motion, trajectory.skeleton, gravity)
+            warnings += sliding_caveat(motion, trajectory.skeleton, gravity, belt)
     if not trajectory.converged:
         warnings += (f"the estimate had not settled after {trajectory.iterations} iterations",)
     return FitResult(
@@ -310,6 +316,7 @@ def _result(
         warnings=warnings,
         gravity=gravity,
         floor=numbers.floor,
+        belt=belt,
         sigma=trajectory.sigma,
         check=check,
         status=FitStatus(

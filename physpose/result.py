@@ -74,6 +74,7 @@ class FitResult(Motion):
     gravity: Array = field(default_factory=lambda: np.array([0.0, 0.0, -9.81]))  # (3,) [m/s^2], world
     sigma: Sigma | None = None  # None: the estimator did not provide standard deviations
     floor: bool = True  # is there one, or a seat; there is none without gravity
+    belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] velocity of the floor: a treadmill's
     check: str | None = None  # "mujoco": ``plausibility`` also rolls the motion out there
 
     def __post_init__(self) -> None:

@@ -169,7 +169,7 @@ def walking(speed: float, carried: float = 1.0):
 def test_feet_that_slide_where_a_floor_must_carry_are_told(speed, carried, gravity, warns):
     """Not in flight, not in orbit, not on a seat."""
     motion = walking(speed, carried)
-    found = sliding_caveat(motion, motion.skeleton, gravity)
+    found = sliding_caveat(motion, motion.skeleton, gravity, np.zeros(3))
     assert len(found) == warns
     if warns:
         assert "in 100 % of the frames" in found[0]
@@ -178,4 +178,4 @@ def test_feet_that_slide_where_a_floor_must_carry_are_told(speed, carried, gravi
         T = len(motion.time)
         seated = replace(motion.contacts, points=points, active=np.ones((T, len(points)), bool),
                          force=np.zeros((T, len(points), 3)))  # fmt: skip
-        assert sliding_caveat(replace(motion, contacts=seated), motion.skeleton, gravity) == ()
+        assert sliding_caveat(replace(motion, contacts=seated), motion.skeleton, gravity, np.zeros(3)) == ()

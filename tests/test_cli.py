@@ -109,7 +109,8 @@ def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
     words = "--skeleton child --age 8 --sex f --height 1.28 --mass 26 --person 1 --detector rtmlib --fps 50 "
     words += "--keypoint-set openpose_body25 --camera 1450 --image-size 320 480 --gravity 0 0 -1.62 --check mujoco "
     words += "--physics soft --static a.trc --forces b.mot --force-lowpass 20 --marker R1=asis_r --marker L1=asis_l "
-    words += "--no-scale --register --units m --up z --no-floor --hold hand_r --hold hand_l:1-2 --hold hand_l:3-4.5"
+    words += "--no-scale --register --units m --up z --no-floor --treadmill 1.2 "
+    words += "--hold hand_r --hold hand_l:1-2 --hold hand_l:3-4.5"
     assert cli.main(["fit", "kp.json", *shlex.split(words), "--out", str(tmp_path / "out")]) == 0
     del fitted["progress"]
     assert fitted == {
@@ -118,7 +119,8 @@ def test_fit_hands_every_word_to_the_python_function(fitted, tmp_path):
         "image_size": (320, 480), "gravity": (0.0, 0.0, -1.62), "check": "mujoco", "physics": "soft",
         "static": "a.trc", "forces": "b.mot",
         "force_lowpass": 20.0, "marker_set": {"R1": "asis_r", "L1": "asis_l"}, "scale": False, "register": True,
-        "units": "m", "up": "z", "floor": False, "holds": {"hand_r": None, "hand_l": [(1.0, 2.0), (3.0, 4.5)]},
+        "units": "m", "up": "z", "floor": False, "treadmill": 1.2,
+        "holds": {"hand_r": None, "hand_l": [(1.0, 2.0), (3.0, 4.5)]},
     }  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
@@ -20,11 +22,14 @@ from physpose.estimation.holds import hold_belief, holding_last
 from physpose.estimation.settings import EstimationSettings
 from physpose.io.results import read_result
 from physpose.pipeline import fit
+from physpose.plausibility.assess import assess
+from physpose.plausibility.recording import Recording
+from physpose.plausibility.simulated import FORCE, with_mujoco
 from physpose.result import FitResult
 from physpose.skeleton.mjcf import to_mjcf
 from physpose.skeleton.model import Hold, Skeleton
 from physpose.spatial import quat_to_matrix
-from physpose.types import Array, Markers, Motion
+from physpose.types import Array, Contacts, Markers, Motion
 from sims import astronaut, swing
 from sims.common import EARTH, Simulation
 
@@ -203,6 +208,22 @@ def test_it_is_saved_and_checked_as_it_was(seen, tmp_path):
         assert "friction" not in {m.name for m in again.measures}
     report = (tmp_path / "report.html").read_text()
     assert "right hand" in report
+
+
+def test_a_rollout_in_mujoco_holds_on_too(hanging, adult):
+    """With the bar's forces the body hangs; without them it would fall."""
+    motion, _ = in_hands(hanging, adult.holding(HANDS), step=1)
+    of = lambda m: Recording.of_motion(m, adult.holding(HANDS), gravity=np.array(EARTH))  # noqa: E731
+    help_needed = {}
+    for name, m in (("held", motion), ("loose", replace(motion, contacts=loose(motion.contacts)))):
+        found = with_mujoco(assess(of(m)), of(m))
+        help_needed[name] = np.nanmedian(found[FORCE].series)
+    assert help_needed["held"] < 5.0  # % of body weight
+    assert help_needed["loose"] > 50.0
+
+
+def loose(contacts: Contacts) -> Contacts:
+    return replace(contacts, force=0 * contacts.force, active=np.zeros_like(contacts.active))
 
 
 def test_a_push_in_orbit_is_what_the_feet_were_told_to_give():

@@ -11,12 +11,13 @@ import torch
 import physpose
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.random_motion import MotionMix
+from physpose.errors import InputError
 from physpose.estimation.lifting import lifts, with_lifted_landmarks
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.networks.lifter import SHIPPED, load_lifter, shipped_lifter
-from physpose.skeleton.keypoint_sets import keypoint_names
+from physpose.skeleton.keypoint_sets import keypoint_landmarks, keypoint_names
 from physpose.types import Array, Keypoints2D
 
 SETS = ("blazepose33", "coco17")
@@ -120,14 +121,43 @@ def test_a_fit_starts_from_the_lifter_where_it_is_asked_to():
     assert not np.array_equal(found[0], found[3])
 
 
-def test_the_lifter_takes_the_place_of_mediapipes_3d_alone():
+def test_sets_that_hold_cocos_are_lifted_by_them():
+    (batch, _) = batches("coco17")
+    kp = keypoints(batch, 0, "coco17")
+    names = keypoint_names("openpose_body25")
+    places = [keypoint_landmarks("openpose_body25").index(m) for m in keypoint_landmarks("coco17")]
+    uv, confidence = np.full((1, kp.n_frames, 25, 2), np.nan), np.zeros((1, kp.n_frames, 25))
+    uv[:, :, places], confidence[:, :, places] = kp.uv, kp.confidence
+    more = replace(kp, keypoint_set="openpose_body25", names=names, uv=uv, confidence=confidence)
+    one, other = (with_lifted_landmarks(x, 800.0, (320.0, 240.0), 1.7).landmarks for x in (kp, more))
+    np.testing.assert_array_equal(other[:, :, places], one)
+    assert np.isnan(np.delete(other, places, axis=2)).all()
+    with pytest.raises(InputError, match="blazepose33 cannot lift coco17"):
+        with_lifted_landmarks(kp, 800.0, (320.0, 240.0), 1.7, shipped_lifter("blazepose33"))
+
+
+def test_a_fit_leans_on_3d_of_some_of_the_keypoints():
+    """Feet that no lifter knows do not spoil the others."""
+    (batch, _) = batches("blazepose33")
+    kp = keypoints(batch, 0, "blazepose33")
+    known = [keypoint_landmarks("blazepose33").index(m) for m in keypoint_landmarks("coco17")]
+    given = with_lifted_landmarks(kp, 800.0, (320.0, 240.0), 1.7)
+    partly = np.full_like(given.landmarks, np.nan)
+    partly[:, :, known] = given.landmarks[:, :, known]
+    camera = CameraPrior(image_size=(640, 480), focal=800.0, sigma_log_focal=0.0, principal_point=(320.0, 240.0))
+    body = physpose.load_skeleton("adult", height=1.7)
+    q = fit_trajectory(body, replace(given, landmarks=partly), camera, True, EstimationSettings(lift=False)).q
+    assert np.isfinite(q).all()
+
+
+def test_the_lifter_takes_the_place_of_mediapipes_3d_or_none():
     (batch, _) = batches("blazepose33")
     kp = keypoints(batch, 0, "blazepose33")
     given = replace(kp, landmarks=np.zeros((*kp.uv.shape[:3], 3)))
     unasked, seen = EstimationSettings(), replace(given, source="MediaPipe pose landmarker, clip.mp4")
     assert lifts(unasked, seen, 9.81)
     assert not lifts(unasked, given, 9.81)  # somebody else's 3D is meant
-    assert not lifts(unasked, replace(seen, landmarks=None), 9.81)
+    assert lifts(unasked, replace(given, landmarks=None), 9.81)
     assert not lifts(unasked, seen, 0.0)
     assert lifts(EstimationSettings(lift=True), given, 0.0)
     assert not lifts(EstimationSettings(lift=False), seen, 9.81)

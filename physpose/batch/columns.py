@@ -166,6 +166,7 @@ COLUMNS: dict[str, Parse] = {
     "gravity": gravity,
     "physics": one_of(*PHYSICS),
     "floor": yes_no,
+    "treadmill": number,  # [m/s]
     "holds": holds,
     "static": existing,
     "forces": existing,

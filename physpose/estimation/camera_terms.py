@@ -114,6 +114,7 @@ class CameraPlace:
 
     height: tuple[float, float]  # mean, sigma of the camera's height [m]
     tilt_sigma: tuple[float, float]  # pitch, roll [rad]
+    tilt_robust: float  # [sigma] Cauchy scale
     log_focal: tuple[float, float]  # mean, sigma
     name: str = "camera"
 
@@ -142,11 +143,11 @@ class CameraPlace:
 
     def _tilt_weight(self, up: Tensor) -> Tensor:
         # most cameras stand level, some are tilted on purpose: heavy tails
-        return robust(self._tilt(up) ** 2, 1.0)[1].sqrt()
+        return robust(self._tilt(up) ** 2, self.tilt_robust)[1].sqrt()
 
     def cost(self, state: CameraState, kin: Kinematics) -> Tensor:
         r, up = self._residual(state)[0], state.R_camera_world[:, 2]
-        return 0.5 * ((r[2:] ** 2).sum() + robust(self._tilt(up) ** 2, 1.0)[0].sum())
+        return 0.5 * ((r[2:] ** 2).sum() + robust(self._tilt(up) ** 2, self.tilt_robust)[0].sum())
 
     def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
         system.add_shared(*self._residual(state))

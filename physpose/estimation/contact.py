@@ -13,6 +13,14 @@ NEEDS_SUPPORT = 0.3  # body weights of vertical force: less is near free fall
 SAME_HEIGHT = 0.03  # [m] points so much above the lowest stand on the floor with it
 
 
+def belt_velocity(speed: float, R_pelvis: Tensor) -> Tensor:
+    """(3,) [m/s] of a treadmill's belt at ``speed``: level, and against the way that pelvises (T, 3, 3) face on the
+    whole."""
+    ahead = R_pelvis[:, :2, 0].nansum(0)
+    level = ahead / ahead.norm().clamp(min=1e-9)
+    return -speed * torch.cat([level, level.new_zeros(1)])
+
+
 def contact_belief(p: Tensor, time: Tensor, max_speed: float, max_height: float) -> Tensor:
     """Belief 0..1 (T, C) that points p (T, C, 3) [m] touch the floor z = 0: slow and low.
 

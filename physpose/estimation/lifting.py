@@ -8,12 +8,15 @@ from functools import cache
 import numpy as np
 import torch
 
+from physpose.errors import InputError
 from physpose.estimation.settings import EstimationSettings
 from physpose.networks.lifter import Lifter, View, shipped_lifter
+from physpose.skeleton.keypoint_sets import keypoint_landmarks
 from physpose.types import Array, Keypoints2D
 
 RATE = 12.0  # [1/s] a lifter looks at every so many frames: it was trained at 8 to 30, and sees the further at fewer
 MEDIAPIPE = "MediaPipe"  # begins the source of its keypoints
+COCO = "coco17"
 PIECE = 2000  # frames lifted at once: bounded memory
 
 
@@ -21,12 +24,21 @@ def lifts(settings: EstimationSettings, kp: Keypoints2D, gravity: float) -> bool
     """Is a lifter's 3D to be taken for these keypoints."""
     if settings.lift is not None:
         return settings.lift
-    return gravity > 0 and kp.landmarks is not None and kp.source.startswith(MEDIAPIPE)
+    return gravity > 0 and (kp.landmarks is None or kp.source.startswith(MEDIAPIPE))
 
 
 @cache
 def _lifter(keypoint_set: str) -> Lifter | None:
-    return shipped_lifter(keypoint_set)
+    """The set's own, else that of the COCO keypoints where they are among the set's."""
+    own = shipped_lifter(keypoint_set)
+    return shipped_lifter(COCO) if own is None and _places(COCO, keypoint_set) is not None else own
+
+
+def _places(inner: str, outer: str) -> list[int] | None:
+    """Which keypoints of a set are those of another; None where some are missing."""
+    marks = keypoint_landmarks(outer)
+    wanted = keypoint_landmarks(inner)
+    return [marks.index(m) for m in wanted] if {*wanted} <= {*marks} else None
 
 
 def with_lifted_landmarks(
@@ -34,7 +46,8 @@ def with_lifted_landmarks(
 ) -> Keypoints2D:
     """The keypoints of one person (P = 1) with ``landmarks`` [m] from a lifter; as they are where none is shipped.
 
-    Axes as ``Keypoints2D.landmarks`` and ``initialise.viewing_rotation`` have them: of a camera turned to the person.
+    A larger set is lifted by its COCO keypoints; the others have no 3D then (NaN). Axes as ``Keypoints2D.landmarks``
+    and ``initialise.viewing_rotation`` have them: of a camera turned to the person.
 
     Args:
         kp: 2D keypoints.
@@ -46,24 +59,30 @@ def with_lifted_landmarks(
     lifter = _lifter(kp.keypoint_set) if lifter is None else lifter
     if lifter is None:
         return kp
-    pieces = [slice(a, a + PIECE) for a in range(0, kp.n_frames, PIECE)]
-    pose = np.concatenate([_lifted(lifter, kp.frames(p), focal, principal_point) for p in pieces])
-    return replace(kp, landmarks=stature * pose[None])
+    places = _places(lifter.config.gsr.keypoint_set, kp.keypoint_set)
+    if places is None:
+        raise InputError(f"a lifter of {lifter.config.gsr.keypoint_set} cannot lift {kp.keypoint_set}")
+    landmarks = np.full((*kp.uv.shape[1:3], 3), np.nan)
+    for p in (slice(a, a + PIECE) for a in range(0, kp.n_frames, PIECE)):
+        landmarks[p, places] = stature * _lifted(lifter, kp.frames(p), places, focal, principal_point)
+    return replace(kp, landmarks=landmarks[None])
 
 
 @torch.inference_mode()
-def _lifted(lifter: Lifter, kp: Keypoints2D, focal: float, principal_point: tuple[float, float]) -> Array:
-    """Poses (T, K, 3) [statures]; NaN in frames where nothing is seen."""
+def _lifted(
+    lifter: Lifter, kp: Keypoints2D, places: list[int], focal: float, principal_point: tuple[float, float]
+) -> Array:
+    """Poses (T, len(places), 3) [statures] of some keypoints; NaN in frames where nothing is seen."""
     step = 1
     if kp.n_frames > 1:
         step = max(1, round(1 / (RATE * float(np.median(np.diff(kp.time))))))
     view = View(torch.tensor(focal), torch.tensor(principal_point))
-    pose = np.full((*kp.uv.shape[1:3], 3), np.nan)
+    pose = np.full((kp.n_frames, len(places), 3), np.nan)
     for first in range(min(step, kp.n_frames)):  # every step-th frame, then the frames between in the same way
         rows = slice(first, None, step)
         uv, confidence, time = (
             torch.as_tensor(x, dtype=torch.float32)
-            for x in (kp.uv[0, rows], kp.confidence[0, rows], kp.time[rows] - kp.time[0])
+            for x in (kp.uv[0, rows][:, places], kp.confidence[0, rows][:, places], kp.time[rows] - kp.time[0])
         )
         found = lifter(uv, torch.nan_to_num(confidence), time, view)
         pose[rows] = torch.where(found.seen[:, None, None], found.pose, torch.nan).double().numpy()

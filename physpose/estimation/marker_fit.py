@@ -66,7 +66,7 @@ def fit_markers(
     height_known: bool = True,
     marker_radius: float = 0.007,
     settings: EstimationSettings | None = None,
-    gravity: float = EARTH_GRAVITY,
+    gravity: float | Array = EARTH_GRAVITY,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> MarkerFit:
     """The most probable motion of ``skeleton`` behind markers.
@@ -78,7 +78,7 @@ def fit_markers(
         scale, register: find the body's size, the markers' places; else both stay as they are.
         height_known: is the stature given.
         marker_radius: [m], for joint centres below markers.
-        gravity: [m/s^2], a magnitude.
+        gravity: [m/s^2], a magnitude, or (3,) where the floor z = 0 slopes.
         on_progress: receives the fraction done.
     """
     with one_thread():

@@ -38,7 +38,7 @@ class MarkerProblem(MotionProblem):
         skeleton: Skeleton,
         spots: Sequence[Spot],
         settings: EstimationSettings | None = None,
-        gravity: float = EARTH_GRAVITY,
+        gravity: float | Array = EARTH_GRAVITY,
     ):
         super().__init__(KinematicChain(skeleton), tuple(s.point for s in spots), settings, gravity)
         self.spots = tuple(spots)

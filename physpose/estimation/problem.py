@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from physpose.chain import KinematicChain, Points
-from physpose.estimation.contact import contact_belief, outside_feet, raised_belief, smoothed
+from physpose.estimation.contact import belt_velocity, contact_belief, outside_feet, raised_belief, smoothed
 from physpose.estimation.forces import ForceSettings, believed_sigma, contact_forces, evenly_shared
 from physpose.estimation.holds import hold_belief, holding_last
 from physpose.estimation.posture_prior import UP, PosturePrior
@@ -24,6 +24,7 @@ from physpose.estimation.terms import Balance, BodyPrior, Floor, FrameTerm, Limi
 from physpose.estimation.weightless import weightless
 from physpose.estimation.wrench import ForcePrior, RootWrench, needed_wrench, whitening
 from physpose.skeleton.model import Coordinate, Point, Skeleton
+from physpose.spatial import quat_to_matrix
 from physpose.types import Array
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
@@ -37,11 +38,14 @@ class MotionProblem:
         chain: KinematicChain,
         observed: tuple[Point, ...],
         settings: EstimationSettings | None = None,
-        gravity: float = EARTH_GRAVITY,
+        gravity: float | Array = EARTH_GRAVITY,
     ):
-        """``observed``: body points that the observations look at, the first of ``points``."""
+        """``observed``: body points that the observations look at, the first of ``points``. ``gravity`` [m/s^2]: its
+        size, or (3,) where the floor z = 0 slopes."""
         self.chain, self.skeleton = chain, chain.skeleton
-        self.settings, self.gravity = settings or EstimationSettings(), gravity
+        self.settings = settings or EstimationSettings()
+        self.gravity_vector = gravity_of(gravity)  # (3,) [m/s^2], world
+        self.gravity = float(self.gravity_vector.norm())
         self.pace = 1.0  # jerk against that of people who walk
         support, masses = self.skeleton.support_points, centres(chain)
         self.points: Points = chain.points(observed + support + masses)
@@ -50,7 +54,7 @@ class MotionProblem:
         self.support_index = slice(len(observed), len(observed) + len(support))
         self.segments = segments(chain, self.support_index.stop)
         self.body = _BodyPoints(chain.points(support + masses), segments(chain, len(support)), len(support))
-        self.prior = _posture_prior(self.skeleton, self.settings, gravity)
+        self.prior = _posture_prior(self.skeleton, self.settings, self.gravity)
         neutral = torch.as_tensor(self.skeleton.neutral[7:])
         self.posture = neutral if self.prior is None else resting_posture(self.skeleton)
 
@@ -83,7 +87,7 @@ class MotionProblem:
             found.append(
                 Floor(
                     self.contact_index, support.contact, time, floor_rate, sigma_height=s.sigma_floor,
-                    sigma_slip=s.sigma_slip, robust_slip=s.slip_robust,
+                    sigma_slip=s.sigma_slip, robust_slip=s.slip_robust, belt=self.belt(state),
                 )
             )  # fmt: skip
             if support.forces is None:
@@ -106,7 +110,8 @@ class MotionProblem:
         if len(time) > 2:
             velocity = torch.gradient(com[:, :2], spacing=(time,), dim=0)[0]
             acceleration = torch.gradient(velocity, spacing=(time,), dim=0)[0]
-            shift = -(com[:, 2:] - feet[:, 2:]) / self.gravity * acceleration
+            g = self.gravity_vector
+            shift = (com[:, 2:] - feet[:, 2:]) / g[2] * (acceleration - g[:2])
         time_weight = (rate / s.balance_correlation_time).clamp(max=1.0) * carried
         return Balance(self.segments, self.contact_index, support, shift, time_weight, s.balance_sigma)
 
@@ -169,11 +174,6 @@ class MotionProblem:
         return self.settings.floor and self.gravity > 0
 
     @property
-    def gravity_vector(self) -> Tensor:
-        """(3,) [m/s^2], world."""
-        return torch.tensor([0.0, 0.0, -self.gravity], dtype=torch.float64)
-
-    @property
     def scales(self) -> tuple[float, float]:
         """Body weight [N], on earth where nothing weighs anything, and stature [m]: of forces and moments."""
         stature = self.skeleton.subject.height if self.skeleton.subject else 1.7
@@ -222,12 +222,21 @@ class MotionProblem:
         height = (state.q[:, 2] - feet) / float(self.skeleton.neutral[2])
         return torch.sigmoid((self.settings.seat_height - height) / 0.03)
 
+    def belt(self, state: State) -> Tensor:
+        """(3,) [m/s] velocity of what is stood on: a treadmill's belt."""
+        return belt_velocity(self.settings.treadmill, quat_to_matrix(state.q[:, 3:7]))
+
+    def _underfoot(self, state: State, time: Tensor, points: Tensor) -> Tensor:
+        """Points (T, C, 3) as seen from what is stood on."""
+        return points - self.belt(state) * (time - time[0])[:, None, None]
+
     def _low_and_slow(self, state: State, time: Array, max_speed: float, max_height: float) -> Tensor:
         n = len(self.skeleton.contact_points)
         if not self.has_floor:
             return state.q.new_zeros(len(state.q), n)
-        points = self.body.kinematics(self.chain, state).points[:, :n]
-        return contact_belief(points, torch.as_tensor(time), max_speed, max_height)
+        t = torch.as_tensor(time)
+        points = self._underfoot(state, t, self.body.kinematics(self.chain, state).points[:, :n])
+        return contact_belief(points, t, max_speed, max_height)
 
     def _bearing(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
         belief = state.q.new_zeros(arms.shape[:2])
@@ -241,7 +250,7 @@ class MotionProblem:
     def _standing_or_sitting(self, state: State, time: Tensor, wrench: Tensor, arms: Tensor, kin: Kinematics) -> Tensor:
         """Belief (T, C) that contact points and seat points bear a force."""
         s, n, (weight, stature) = self.settings, len(self.skeleton.contact_points), self.scales
-        points = kin.points[:, :n]
+        points = self._underfoot(state, time, kin.points[:, :n])
         floor = contact_belief(points, time, s.bearing_speed, s.bearing_height)
         raised = raised_belief(points, time, wrench[:, 2] / weight, s.contact_speed) * (1 - floor.amax(1, keepdim=True))
         feet = torch.maximum(floor, raised)
@@ -348,6 +357,12 @@ def resting_posture(skeleton: Skeleton) -> Tensor:
     neutral = dict(zip(skeleton.coordinate_names, skeleton.neutral[7:], strict=True))
     values = [bent.get(n.rsplit("_", 1)[0], x) for n, x in neutral.items()]
     return torch.tensor(values, dtype=torch.float64)
+
+
+def gravity_of(gravity: float | Array) -> Tensor:
+    """(3,) [m/s^2] from a size, along -z, or from itself."""
+    g = np.asarray(gravity, float)
+    return torch.as_tensor(g if g.ndim else np.array([0.0, 0.0, -float(g)]))
 
 
 def frame_weights(time: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import radians
 
-from physpose.errors import UnknownNameError
+from physpose.errors import InputError, UnknownNameError
 
 PHYSICS = ("none", "soft", "full")
+FASTEST = 15.0  # [m/s] of a treadmill
 CHECKS = (None, "mujoco")  # of what was found, by simulation
 
 
@@ -30,8 +31,8 @@ class EstimationSettings:
     depth_robust: float = 2.0  # [sigma]
     # start from and lean on the shipped lifter's 3D, where there is one for the keypoints, not on the detector's, or on
     # eight guesses that face different ways, which take twice as long; figures: networks/weights_files/README.md
-    # None: in place of MediaPipe's own 3D, of people who have weight; it is the more accurate, on three clips and four
-    # cameras (benchmarks/lifter_accuracy.py)
+    # None: in place of MediaPipe's own 3D and of none, of people who have weight; it is the more accurate, on three
+    # clips and four cameras (benchmarks/lifter_accuracy.py)
     lift: bool | None = None
 
     # the body
@@ -102,6 +103,7 @@ class EstimationSettings:
     # "none": what is seen, postures and smoothness; "soft": also a floor under the feet and balance over them; "full":
     # also the wrench that the motion needs, which forces inside friction cones must give
     physics: str = "full"
+    treadmill: float = 0.0  # [m/s] of its belt, backwards to who faces ahead; negative for who walks backwards
     floor: bool = True  # or seat; without: who hangs, swings, swims, is carried; without weight there is none either
     # forces; in body weights, moments in body weights times stature
     wrench_sigma: tuple[float, float] = (0.05, 0.02)  # of what no force explains: masses, lengths, other contacts
@@ -118,7 +120,10 @@ class EstimationSettings:
 
     # camera and floor
     camera_height: tuple[float, float] = (1.3, 0.5)  # [m] mean, sigma: hand-held or on a tripod
-    camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll; with heavy tails
+    camera_tilt_sigma: tuple[float, float] = (radians(12.0), radians(3.0))  # pitch, roll
+    # [sigma] Cauchy scale: cameras tilted by 57 deg over someone who walks are found to 1 deg with 1, 2 and 3; of
+    # somebody on a swing, whom no floor carries, a lower one turns the world by up to 80 deg (sims/swing.py)
+    camera_tilt_robust: float = 3.0
     contact_speed: float = 0.35  # [m/s] a foot point slower than this may be in contact
     contact_height: float = 0.06  # [m] and lower than this above the floor
     contact_time_constant: float = 0.1  # [s] of floor terms, as keypoint_correlation_time
@@ -138,3 +143,7 @@ class EstimationSettings:
     def __post_init__(self) -> None:
         if self.physics not in PHYSICS:
             raise UnknownNameError("physics", str(self.physics), PHYSICS)
+        if not abs(self.treadmill) < FASTEST:
+            raise InputError(
+                f"treadmill {self.treadmill:g} m/s; its belt's speed, less than {FASTEST:g} m/s, is needed"
+            )

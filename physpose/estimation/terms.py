@@ -188,7 +188,7 @@ def turn_conj(q: Tensor) -> Tensor:
 
 @dataclass
 class Floor:
-    """Contact points in contact lie on the floor z = 0 and do not slide; none is below it."""
+    """Contact points in contact lie on the floor z = 0 and do not slide on it; none is below it."""
 
     index: slice  # of the contact points in the kinematics' points
     active: Tensor  # (T, C) 0..1: belief in contact
@@ -197,6 +197,7 @@ class Floor:
     sigma_height: float  # [m]
     sigma_slip: float  # [m/s]
     robust_slip: float  # [sigma_slip] Cauchy scale: a sole that rolls on moves a little, and is not held back
+    belt: Tensor  # (3,) [m/s] velocity of the floor: 0, or a treadmill's
     sigma_depth: float = 0.02  # [m], of a point below the floor that is not in contact
     name: str = "floor"
 
@@ -210,7 +211,7 @@ class Floor:
         p = kin.points[:, self.index]
         dt = self.time.diff()[:, None, None]
         both = torch.minimum(self.active[1:], self.active[:-1])
-        return (p[1:] - p[:-1]) / dt, both * self.time_weight[1:, None]
+        return (p[1:] - p[:-1]) / dt - self.belt, both * self.time_weight[1:, None]
 
     def _robust(self, slip: Tensor) -> tuple[Tensor, Tensor]:
         return robust((slip**2).sum(-1) / self.sigma_slip**2, self.robust_slip)

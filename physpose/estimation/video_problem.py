@@ -78,7 +78,7 @@ class VideoProblem(MotionProblem):
     def _camera_place(self) -> CameraPlace:
         s = self.settings
         log_focal = (float(np.log(self.camera.focal)), max(self.camera.sigma_log_focal, 1e-6))
-        return CameraPlace(s.camera_height, s.camera_tilt_sigma, log_focal)
+        return CameraPlace(s.camera_height, s.camera_tilt_sigma, s.camera_tilt_robust, log_focal)
 
     def _reprojection(self, kp: Keypoints2D, rate: Tensor, state: CameraState) -> Reprojection:
         s = self.settings
@@ -111,7 +111,9 @@ class VideoProblem(MotionProblem):
         offset = torch.as_tensor(landmarks[:, child] - landmarks[:, parent])
         neutral = self.chain.locate(self.chain.fk(torch.as_tensor(self.skeleton.neutral)), self.points)
         model = (neutral[child] - neutral[parent]).norm(dim=-1)
-        offset = offset * (model.sum() / offset.norm(dim=-1).nanmedian(dim=0).values.sum())
+        size = offset.norm(dim=-1).nanmedian(dim=0).values
+        known = torch.isfinite(size)  # the 3D may be of some of the keypoints
+        offset = offset * (model[known].sum() / size[known].sum())
         time_weight = (rate / s.keypoint_correlation_time).clamp(max=1.0)
         confidence = torch.as_tensor(np.minimum(kp.confidence[0][:, child], kp.confidence[0][:, parent]))
         sigma = torch.tensor(s.depth_sigma, dtype=torch.float64)

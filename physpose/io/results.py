@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class SavedResult:
     gravity: Array  # (3,) [m/s^2]
     source: str  # what had been fitted
     floor: bool = True  # was there one
+    belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] its velocity
     sigma: Sigma | None = None  # None: none were saved
     camera: Camera | None = None  # None: there was none
 
@@ -52,7 +53,8 @@ def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResu
         raise InputError(f"{BODY} beside {file} is not all of {body.name}: give its own file with skeleton=")
     return SavedResult(
         motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file)),
-        floor=bool(about.get("floor", True)), sigma=_sigma(data, body), camera=_camera(data),
+        floor=bool(about.get("floor", True)), belt=np.asarray(about.get("belt", (0.0, 0.0, 0.0))),
+        sigma=_sigma(data, body), camera=_camera(data),
     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def skate(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return TOO_SHORT.format(n=3)
     if not r.ground_names:
         return "no point of the body may touch the floor"
-    speed = np.linalg.norm(np.gradient(r.ground[..., :2], r.time, axis=0), axis=-1)
+    speed = np.linalg.norm(np.gradient(r.ground[..., :2], r.time, axis=0) - r.belt[:2], axis=-1)
     held = r.active.copy()
     held[1:] &= r.active[:-1]
     held[:-1] &= r.active[1:]

@@ -35,6 +35,7 @@ class Recording:
     bearing: NDArray[np.bool_]  # (T, C) may bear force: in contact, or part of a foot whose force was measured
     floor: float | None = 0.0  # [m] height; None: there is none
     gravity: Array = field(default_factory=lambda: EARTH.copy())  # (3,) [m/s^2]
+    belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] velocity of the floor
     source: str = "array"
     skeleton: Skeleton | None = None
     motion: Motion | None = None  # whose ``contacts`` hold the forces
@@ -48,6 +49,7 @@ class Recording:
         *,
         gravity: Array,
         floor: float | None = 0.0,
+        belt: Array | None = None,
         source: str = "array",
         assistance: Array | None = None,
         external: Mapping[str, Array] | None = None,
@@ -64,6 +66,7 @@ class Recording:
             time=motion.time, points=motion.positions, names=skeleton.body_names, bones=tuple(bones),
             ground=ground, ground_names=names, active=active, bearing=bearing,
             floor=None if weightless else floor, gravity=np.asarray(gravity, float),
+            belt=np.zeros(3) if belt is None else belt,
             source=source, skeleton=skeleton, motion=motion, assistance=assistance, external=external or {},
         )  # fmt: skip
 
@@ -71,7 +74,9 @@ class Recording:
     def of_result(result: FitResult) -> Recording:
         """What a fit found."""
         floor = 0.0 if result.floor else None
-        return Recording.of_motion(result, result.skeleton, gravity=result.gravity, floor=floor, source=result.source)
+        return Recording.of_motion(
+            result, result.skeleton, gravity=result.gravity, floor=floor, belt=result.belt, source=result.source
+        )
 
     @property
     def weight(self) -> float:
@@ -120,6 +125,19 @@ class Recording:
         """(T,) frames in which no contact force is missing."""
         valid = None if self.motion is None else self.motion.contacts.valid
         return np.ones(len(self.time), bool) if valid is None else valid
+
+    @property
+    def beside_floor(self) -> dict[str, Array]:
+        """Body -> wrench (T, 6) about its origin, world axes: ``external``, and what it holds on to."""
+        found = dict(self.external)
+        for i in self._holds:
+            assert self.motion is not None
+            assert self.skeleton is not None
+            name = next(h.body for h in self.skeleton.hold_points if h.name == self.motion.contacts.points[i])
+            force = self.motion.contacts.force[:, i]
+            arm = self._contact_places[:, i] - self.motion.positions[:, self.skeleton.body_index(name)]
+            found[name] = found.get(name, 0.0) + np.concatenate([force, np.cross(arm, force)], 1)
+        return found
 
     @cached_property
     def floor_forces(self) -> dict[str, Array]:

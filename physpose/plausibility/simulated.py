@@ -36,7 +36,7 @@ def _upright(r: Recording) -> Upright:
         raise InputError("there is no floor to stand on")
     m = r.motion
     return upright_check(
-        r.skeleton, m.time, m.q, m.v, m.a, m.tau, gravity=r.gravity, floor=r.floor, external=r.external
+        r.skeleton, m.time, m.q, m.v, m.a, m.tau, gravity=r.gravity, floor=r.floor, external=r.beside_floor
     )
 
 

@@ -15,6 +15,7 @@ from physpose.skeleton.validate import check_tree
 from physpose.spatial import axis_rotation, matvec, quat_conj, quat_mul, quat_to_matrix, se3_exp, se3_log, skew
 
 if TYPE_CHECKING:
+    from physpose.body_scales import BodyScales
     from physpose.projection import Projection, ProjectionSettings
 
 
@@ -285,6 +286,33 @@ class KinematicChain(nn.Module):
         return project(
             self, keypoints, keypoint_set, weights=weights, q0=q0, log_scales=log_scales, settings=settings
         )  # fmt: skip
+
+    def body_scales(
+        self,
+        keypoints: Tensor,
+        keypoint_set: str = "blazepose33",
+        *,
+        weights: Tensor | None = None,
+        settings: ProjectionSettings | None = None,
+    ) -> BodyScales:
+        """The most probable log bone scales of the one body that sequences of 3D keypoints are of, for ``project``.
+
+        Args:
+            keypoints: (*b, T, K, 3) [m], world, z up; NaN where missing.
+            keypoint_set: what they are; a name in ``skeleton.keypoint_sets``.
+            weights: (*b, T, K) or (K,), as ``project`` takes them.
+            settings: as ``project`` takes them. Frames count as independent: a ``source_sigma`` of less than what the
+                source's error is over many frames lets it draw the bones further from those of the skeleton.
+
+        Returns:
+            log_scales (*b, n_groups), differentiable by keypoints and weights, and which sequences converged.
+
+        Raises:
+            UnknownNameError, InputError: as ``project``.
+        """
+        from physpose.body_scales import body_scales  # here, since that module builds on this one
+
+        return body_scales(self, keypoints, keypoint_set, weights=weights, settings=settings)
 
     # --- limits -----------------------------------------------------------------------------------------------------
 

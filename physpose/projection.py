@@ -44,6 +44,7 @@ class ProjectionSettings:
     Limits and posture only matter beside the keypoints' own standard deviations, some centimetres.
     """
 
+    source_sigma: float = 0.0  # [m] an axis, of whoever says where keypoints are, beside the set's own spread
     limit_sigma: float = radians(0.5)  # [rad; m] softness of the ranges
     limit_margin: float = radians(1.0)  # [rad; m] limits act from so far inside the range
     posture_sigma: float = 10.0  # [rad; m] about the neutral posture
@@ -91,6 +92,12 @@ def project(
     )
 
 
+def keypoint_variance(chain: KinematicChain, keypoint_set: str, settings: ProjectionSettings) -> Tensor:
+    """(K,) [m^2] an axis of each keypoint at weight 1: the set's spread on the body, and the source's error."""
+    sigma = torch.as_tensor(chain.skeleton.keypoint_set(keypoint_set).sigma).to(chain.axis)
+    return sigma**2 + settings.source_sigma**2
+
+
 # --- the problem ------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +143,6 @@ class _Problem:
         settings: ProjectionSettings,
     ) -> _Problem:  # fmt: skip
         body_set = chain.skeleton.keypoint_set(keypoint_set)
-        sigma = torch.as_tensor(body_set.sigma).to(chain.axis)
         neutral = torch.as_tensor(chain.skeleton.neutral).to(chain.axis)
         prior = torch.full((chain.nv,), settings.posture_sigma**-2).to(chain.axis)
         if _free_root(chain):
@@ -145,7 +151,8 @@ class _Problem:
         depth = torch.where(trunk, 0, _depth(chain, keypoint_set))
         moves = _coordinate_moves(chain)
         return _Problem(
-            chain, chain.keypoint_points(keypoint_set), y, weights / sigma**2, scales, neutral, prior, moves,
+            chain, chain.keypoint_points(keypoint_set), y,
+            weights / keypoint_variance(chain, keypoint_set, settings), scales, neutral, prior, moves,
             moves.new_full((len(moves),), settings.limit_sigma**-2), settings, trunk, depth, _before(chain),
         )  # fmt: skip
 

@@ -40,6 +40,7 @@ from physpose.io.tables import replace_file
 from physpose.metrics import acceleration_error, bone_length_deviation, mpjpe, pck, temporal_smoothness
 from physpose.networks.lifter import Lifter, View, load_lifter, save_lifter, shipped_lifter
 from physpose.pipeline import camera_prior
+from physpose.projection import ProjectionSettings
 from physpose.skeleton.keypoint_sets import keypoint_landmarks, keypoint_names
 from physpose.training.lifter import JOINTS, LifterTraining, lifted, train_lifter
 from physpose.training.loop import WEIGHTS
@@ -59,6 +60,12 @@ BEHIND = 24  # sequences for what stands behind the network
 TEST_STREAM = 2
 RIGID = [(f"{a}_{s}", f"{b}_{s}") for a, b in (("knee", "ankle"), ("shoulder", "elbow")) for s in "rl"]
 ADULTS, SIX = ((20.0, 60.0),), ((6.0, 7.0),)
+LIFTED = ProjectionSettings(source_sigma=0.055)  # the lifters' error an axis on validation people: 28, 28, 87 mm
+CHAIN_LAYERS = (  # name, settings, one body a sequence
+    ("+ chain layer", ProjectionSettings(), False),
+    ("+ lifter's error counted", LIFTED, False),
+    ("+ one body a sequence", LIFTED, True),
+)
 OVER = np.radians(1.0)  # beyond its range a coordinate counts as a violation
 
 
@@ -193,7 +200,7 @@ class Bench:
 @torch.inference_mode()
 def errors(network: Lifter, batches: list[Batch]) -> dict[str, float]:
     """Of the 12 large joints from the middle of the hips: distance, smoothness, acceleration error."""
-    index = joint_index(network)
+    index, _ = joints_and_bones(network.config.gsr.keypoint_set)
     rows = []
     for b in batches:
         size = b.stature[:, None, None, None]
@@ -266,9 +273,7 @@ def recordings(batch: Batch, keypoint_set: str) -> list[Recording]:
 
 def judged(name: str, p: Tensor, batch: Batch) -> dict:
     """Figures of poses (N, T, K, 3) [m]."""
-    marks = keypoint_landmarks("coco17" if p.shape[2] == 17 else "blazepose33")
-    index = [marks.index(j) for j in JOINTS]
-    edges = torch.tensor([[marks.index(a), marks.index(b)] for a, b in RIGID])
+    index, edges = joints_and_bones("coco17" if p.shape[2] == 17 else "blazepose33")
     true = batch.stature[:, None, None, None] * batch.pose
     rows = [figures(a, b, index, edges) for a, b in zip(p.double(), true.double(), strict=True)]
     mm, bones = np.mean(rows, 0).tolist()
@@ -276,40 +281,45 @@ def judged(name: str, p: Tensor, batch: Batch) -> dict:
     return {"network": name, "mpjpe_mm": mm, "bone_length_deviation_mm": bones, "ts_m_s2": ts}
 
 
-def joint_index(network: Lifter) -> list[int]:
-    marks = keypoint_landmarks(network.config.gsr.keypoint_set)
-    return [marks.index(j) for j in JOINTS]
-
-
 def projected(network: Lifter, batch: Batch, n: int) -> list[dict]:
-    """n sequences before and after ``KinematicChain.project`` onto the body that age and height give."""
+    """n sequences before and after ``KinematicChain.project`` onto the body that age and height give.
+
+    As it stands, keypoints scattered as the set says; with the lifter's error beside that; with one body a sequence.
+    """
     keypoint_set = network.config.gsr.keypoint_set
-    marks, index = keypoint_landmarks(keypoint_set), joint_index(network)
-    edges = torch.tensor([[marks.index(a), marks.index(b)] for a, b in RIGID])
     with torch.inference_mode():
         poses = lifted(network, batch.rows(slice(n))).pose.double()
-    before, after, beyond, total, converged = [], [], 0, 0, 0
+    rows: dict[str, list[tuple]] = {}
     for i in range(n):
         h, age = float(batch.stature[i]), float(batch.age[i])
         chain = KinematicChain(load_skeleton("adult" if age >= ADULT else "child", age=age, height=h))
         p, true = (h * x.double() @ LEVEL_CAMERA for x in (poses[i], batch.pose[i]))
-        found = chain.project(p, keypoint_set)
-        on_body = chain.keypoints(found.q, keypoint_set)
-        for rows, x in ((before, p), (after, on_body)):
-            rows.append(figures(x, true, index, edges))
-        over = chain.limit_residual(found.q).abs() > OVER
-        beyond, total, converged = (
-            beyond + int(over.sum()),
-            total + over.numel(),
-            converged + int(found.converged.sum()),
-        )
-    names = ("mpjpe_mm", "bone_length_deviation_mm")
-    rows = [
-        {"network": name, **dict(zip(names, np.mean(values, 0).tolist(), strict=True))}
-        for name, values in (("alone", before), ("+ chain layer", after))
-    ]
-    rows[1] |= {"limit_violations": beyond / total, "converged": converged / (n * batch.pose.shape[1])}
-    return rows
+        rows.setdefault("alone", []).append(figures(p, true, *joints_and_bones(keypoint_set)))
+        for name, settings, one_body in CHAIN_LAYERS:
+            rows.setdefault(name, []).append(layer_figures(chain, p, true, keypoint_set, settings, one_body))
+    names = ("mpjpe_mm", "bone_length_deviation_mm", "limit_violations", "converged")
+    mean = lambda values: np.mean(values, 0).tolist()  # noqa: E731
+    return [{"network": name, **dict(zip(names, mean(values), strict=False))} for name, values in rows.items()]
+
+
+def layer_figures(
+    chain: KinematicChain, p: Tensor, true: Tensor, keypoint_set: str, settings: ProjectionSettings, one_body: bool
+) -> list[float]:
+    """``figures`` behind the chain layer, share of coordinates beyond their range, share of poses that settled."""
+    body = chain.body_scales(p, keypoint_set, settings=settings) if one_body else None
+    scales = chain.log_scales if body is None else body.log_scales
+    found = chain.project(p, keypoint_set, settings=settings, log_scales=scales)
+    over = chain.limit_residual(found.q).abs() > OVER
+    settled = found.converged.double().mean() * (1.0 if body is None else float(body.converged))
+    shown = chain.keypoints(found.q, keypoint_set, scales)
+    return [*figures(shown, true, *joints_and_bones(keypoint_set)), float(over.double().mean()), float(settled)]
+
+
+def joints_and_bones(keypoint_set: str) -> tuple[list[int], Tensor]:
+    """Indices of ``JOINTS`` and of both ends of ``RIGID``."""
+    marks = keypoint_landmarks(keypoint_set)
+    edges = torch.tensor([[marks.index(a), marks.index(b)] for a, b in RIGID])
+    return [marks.index(j) for j in JOINTS], edges
 
 
 def figures(p: Tensor, true: Tensor, index: list[int], edges: Tensor) -> list[float]:

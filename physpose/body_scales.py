@@ -92,8 +92,8 @@ class _Problem(NamedTuple):
         return torch.einsum("btkig,btki->bg", J, pull) + self.prior * s, q
 
 
-def _newton(problem: _Problem, s: Tensor, q: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient (B, n_groups), exact Hessian (B, n_groups, n_groups) and nearest poses at s."""
+def _newton(problem: _Problem, s: Tensor, q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient (B, n_groups), exact Hessian (B, n_groups, n_groups) and nearest poses at s, from poses q."""
     with torch.enable_grad():
         s = s.detach().requires_grad_()
         g, q = problem.gradient(s, q)
@@ -106,14 +106,14 @@ def _minimise(problem: _Problem) -> tuple[Tensor, Tensor, Tensor]:
     """s (B, n_groups), its nearest poses, which sequences converged."""
     s = problem.y.new_zeros(len(problem.y), len(problem.prior))
     tolerance = 1e-9 if s.dtype == torch.float64 else 1e-4
-    q = None
+    g, H, q = _newton(problem, s)
     for _ in range(ITERATIONS):
-        g, H, q = _newton(problem, s, q)
         step = -_away_from_saddles(H, problem.prior, g)
         s = s + step.clamp(-LONGEST_STEP, LONGEST_STEP)
         moved = step.abs().amax(-1)
         if bool((moved < tolerance).all()):
             break
+        g, H, q = _newton(problem, s, q)
     return s, q, moved < tolerance
 
 

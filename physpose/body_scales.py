@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from physpose.chain import KinematicChain
 
 ITERATIONS = 30
+TOLERANCE = 1e-7  # of any log scale: the poses behind the gradient are themselves found to 1e-9
 LONGEST_STEP = 0.1  # of any log scale: two spreads of people
 
 
@@ -105,7 +106,7 @@ def _newton(problem: _Problem, s: Tensor, q: Tensor | None = None) -> tuple[Tens
 def _minimise(problem: _Problem) -> tuple[Tensor, Tensor, Tensor]:
     """s (B, n_groups), its nearest poses, which sequences converged."""
     s = problem.y.new_zeros(len(problem.y), len(problem.prior))
-    tolerance = 1e-9 if s.dtype == torch.float64 else 1e-4
+    tolerance = TOLERANCE if s.dtype == torch.float64 else 1e3 * TOLERANCE
     g, H, q = _newton(problem, s)
     for _ in range(ITERATIONS):
         step = -_away_from_saddles(H, problem.prior, g)

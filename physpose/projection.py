@@ -48,7 +48,7 @@ class ProjectionSettings:
     limit_sigma: float = radians(0.5)  # [rad; m] softness of the ranges
     limit_margin: float = radians(1.0)  # [rad; m] limits act from so far inside the range
     posture_sigma: float = 10.0  # [rad; m] about the neutral posture
-    iterations: int = 100  # most steps
+    iterations: int = 200  # most steps; only samples that have not settled take them
     tolerance: float | None = None  # [rad; m] longest entry of the last step; None: 1e-9, or 1e-4 in float32
     restarts: int = 4  # further starts, from other postures, for samples whose first answer lies far off
     restart_distance: float = 4.0  # [sigma an axis] distance of one keypoint that counts as far off

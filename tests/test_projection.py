@@ -77,3 +77,12 @@ def test_gradients_of_the_nearest_pose_are_differences(chain, far_off):
     with torch.no_grad():
         difference = (f(y + h * direction) - f(y - h * direction)) / (2 * h)
     assert float((g * direction).sum()) == pytest.approx(float(difference), rel=1e-4)
+
+
+def test_a_sources_error_adds_to_the_variance_of_each_keypoint(chain, far_off):
+    sigma = torch.as_tensor(chain.skeleton.keypoint_set(SEEN).sigma)
+    weights = sigma**2 / (sigma**2 + 0.05**2)
+    told = chain.project(far_off, SEEN, settings=ProjectionSettings(source_sigma=0.05))
+    weighed = chain.project(far_off, SEEN, weights=weights)
+    torch.testing.assert_close(told.distance, weighed.distance, atol=1e-6, rtol=0)
+    assert float((told.distance - chain.project(far_off, SEEN).distance).abs().max()) > 1e-3

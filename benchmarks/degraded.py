@@ -10,7 +10,8 @@ frame, what it says before and after counts. Detector: MediaPipe's own 3D. + APR
 physics: ``physpose.fit`` with its defaults on the same keypoints, height given; and the same with the shipped lifter's
 3D in place of MediaPipe's. Keypoints are kept in FOLDER. Pieces are of at most 3 s, 30 frames a second. Strengths were
 set, after a first look, so that at the middle one MediaPipe still finds the person in most frames; nothing else was.
-Prints a table; writes degraded.json and degraded.png.
+What the detector saw in each scene at the middle strength, against what it saw of the clean piece, stands before.
+Prints tables; writes degraded.json and degraded.png.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ RESULTS = Path(__file__).parent / "results"
 EVERY, LONGEST = 2, 90  # of 60 frames a second; frames of a piece
 DONOR = {"walk": "walk_ts", "walk_ts": "walk", "STS": "walk"}  # who walks through the picture
 METHODS = ("detector", "+ APRS", "+ chain and physics", "the same, lifter")
+ASTRAY, OFF = 0.10, 0.05  # of a person's height
+SURE = 0.9
 HEAD = 0.1  # of a person's height, from the eyes to below the chin
 LIMB = 0.09  # of a person's height: half the breadth of what is cut out about the donor's bones
 Pictures = list[Image]
@@ -275,6 +278,44 @@ def errors(piece: Piece, kp: Keypoints2D) -> dict[str, float]:
     return {name: error(track, piece) for name, track in zip(METHODS, tracks, strict=True)}
 
 
+def detected(piece: Piece, kp: Keypoints2D) -> dict[str, float]:
+    """What a spoiled piece's detector saw, against the clean piece's: shares of frames and of the 12 joints seen.
+
+    Without a person; on somebody or something else (joints at the median further than ``ASTRAY`` off); joints further
+    than ``OFF`` off in the other frames, and how many of all these joints the detector is sure of (``SURE``).
+    """
+    assert piece.seen is not None
+    joints = [kp.names.index(n) for n in LANDMARKS]
+    clean = piece.seen.uv[0][:, joints]
+    h = float(np.median(piece.boxes[:, 3] - piece.boxes[:, 1]))
+    uv, confidence = (
+        x[0][:, joints] if len(x) else np.full((kp.n_frames, 12, 2), np.nan) for x in (kp.uv, kp.confidence)
+    )
+    nearest = np.abs(piece.seen.time[:, None] - kp.time).argmin(0)
+    off = np.linalg.norm(uv - clean[nearest], axis=-1) / h
+    seen = np.isfinite(off).all(1)
+    astray = seen & (np.median(np.where(seen[:, None], off, 0.0), 1) > ASTRAY)
+    wrong = np.isfinite(off) & (off > OFF)
+    sure = float((confidence[wrong] > SURE).mean()) if wrong.any() else 0.0
+    there = seen & ~astray
+    elsewhere = float(wrong[there].mean()) if there.any() else 0.0
+    return {"nobody": float(1 - seen.mean()), "astray": float(astray.mean()), "off": elsewhere, "sure": sure}
+
+
+def detections(pieces: dict[str, Piece], clips: Sequence[str], scenes: Sequence[str], cache: Path) -> list[dict]:
+    """``detected`` in each scene at middle strength and clip, from the cache."""
+    rows = []
+    for scene in scenes:
+        for clip in clips:
+            make = lambda c=clip, s=scene: spoiled(pieces[c], pieces[DONOR[c]], s, 1)  # noqa: E731
+            kp = keypoints_of(cache / f"{clip} {scene} 1.npz".replace(" ", "_"), make)
+            rows.append({"scene": scene, "clip": clip, **detected(pieces[clip], kp)})
+            print(
+                f"{scene:20s}{clip:10s}" + "".join(f"{rows[-1][k]:10.2f}" for k in ("nobody", "astray", "off", "sure"))
+            )
+    return rows
+
+
 def spoiled(piece: Piece, donor: Piece, scene: str, level: int) -> tuple[Pictures, np.ndarray]:
     """Pictures and times of a scene at a strength, the same whenever they are made."""
     rng = np.random.default_rng([level, *scene.encode()])
@@ -367,12 +408,21 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=RESULTS / "cache" / "degraded", help="folder for keypoints")
     parser.add_argument("--clips", nargs="*", default=list(CLIPS), choices=CLIPS)
     parser.add_argument("--scenes", nargs="*", default=list(SCENES), choices=SCENES)
+    parser.add_argument("--detections", action="store_true", help="only what the detector saw: no fits")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     data = data_folder()
     torch.set_num_threads(1)
     needed = dict.fromkeys([*options.clips, *(DONOR[c] for c in options.clips)])
     pieces = {c: read_piece(data, c, options.cache) for c in needed}
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "degraded.json"
+    print(f"{'scene':20s}{'clip':10s}    nobody    astray       off      sure")
+    saw = detections(pieces, options.clips, options.scenes, options.cache)
+    if options.detections:
+        report = json.loads(file.read_text()) if file.is_file() else {}  # what was fitted stays
+        replace_file(file, json.dumps(report | {"detections": saw}, indent=1) + "\n")
+        return 0
     print(f"{'scene':20s}{'strength':20s}{'clip':10s}" + "".join(f"{m + ' [mm]':>22s}" for m in METHODS))
     rows = measure(pieces, options.clips, options.scenes, options.cache)
     means = summary(rows, options.scenes)
@@ -384,10 +434,10 @@ def main() -> int:
         print(f"{row['scene']}, {row['strength']}: grows by " + ", ".join(f"{m} {g[m]:.1f}" for m in METHODS)
               + f" mm in {row['clips']} clips; less than half: "
               + ", ".join("yes" if h else "NO" for h in row["half"].values()))  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
     frames = {c: len(pieces[c].time) for c in options.clips}
-    report = {"environment": {"torch": torch.__version__, "frames": frames}, "rows": rows, "means": means}
-    replace_file(options.out / "degraded.json", json.dumps(_plain(report), indent=1) + "\n")
+    report = {"environment": {"torch": torch.__version__, "frames": frames}, "rows": rows, "means": means,
+              "detections": saw}  # fmt: skip
+    replace_file(file, json.dumps(_plain(report), indent=1) + "\n")
     shown = options.clips[-1]
     draw(pieces[shown], pieces[DONOR[shown]], means, options.scenes, options.cache, options.out / "degraded.png")
     print(f"written: {options.out / 'degraded.json'}, {options.out / 'degraded.png'}")

@@ -62,7 +62,11 @@ class PhysicalHead(nn.Module):
         torque_scale: float | None = None,
         settings: ProjectionSettings | None = None,
     ):
-        """floor: height [m] of z = floor; None: there is none, nothing touches. torque_scale [N.m]: None: 1 N.m/kg."""
+        """floor: height [m] of z = floor; None: there is none, nothing touches. torque_scale [N.m]: None: 1 N.m/kg.
+
+        settings: ``source_sigma`` is the network's own error, where that is known. The body is the chain's;
+        ``chain.body_scales`` finds its bones from keypoints.
+        """
         super().__init__()
         chain.skeleton.keypoint_set(keypoint_set)
         if chain.skeleton.bodies[0].joint.kind != "free":

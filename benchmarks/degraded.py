@@ -279,27 +279,28 @@ def errors(piece: Piece, kp: Keypoints2D) -> dict[str, float]:
 
 
 def detected(piece: Piece, kp: Keypoints2D) -> dict[str, float]:
-    """What a spoiled piece's detector saw, against the clean piece's: shares of frames and of the 12 joints seen.
+    """What the detector saw of the person that a fit takes, against the clean piece's: shares of frames and joints.
 
-    Without a person; on somebody or something else (joints at the median further than ``ASTRAY`` off); joints further
-    than ``OFF`` off in the other frames, and how many of all these joints the detector is sure of (``SURE``).
+    Frames without that person, or left out at the ends; on somebody or something else (of the 12 joints the median
+    further than ``ASTRAY`` off); joints further than ``OFF`` off in the other frames; and of all such joints those that
+    the detector is sure of (``SURE``).
     """
     assert piece.seen is not None
-    joints = [kp.names.index(n) for n in LANDMARKS]
-    clean = piece.seen.uv[0][:, joints]
+    try:
+        one = one_person(kp).keypoints
+    except NoPersonError:
+        return {"nobody": 1.0, "astray": 0.0, "off": 0.0, "sure": 0.0}
+    joints = [one.names.index(n) for n in LANDMARKS]
     h = float(np.median(piece.boxes[:, 3] - piece.boxes[:, 1]))
-    uv, confidence = (
-        x[0][:, joints] if len(x) else np.full((kp.n_frames, 12, 2), np.nan) for x in (kp.uv, kp.confidence)
-    )
-    nearest = np.abs(piece.seen.time[:, None] - kp.time).argmin(0)
-    off = np.linalg.norm(uv - clean[nearest], axis=-1) / h
+    nearest = np.abs(piece.seen.time[:, None] - one.time).argmin(0)
+    off = np.linalg.norm(one.uv[0][:, joints] - piece.seen.uv[0][nearest][:, joints], axis=-1) / h
     seen = np.isfinite(off).all(1)
     astray = seen & (np.median(np.where(seen[:, None], off, 0.0), 1) > ASTRAY)
     wrong = np.isfinite(off) & (off > OFF)
-    sure = float((confidence[wrong] > SURE).mean()) if wrong.any() else 0.0
-    there = seen & ~astray
+    sure = float((one.confidence[0][:, joints][wrong] > SURE).mean()) if wrong.any() else 0.0
+    there, n = seen & ~astray, kp.n_frames
     elsewhere = float(wrong[there].mean()) if there.any() else 0.0
-    return {"nobody": float(1 - seen.mean()), "astray": float(astray.mean()), "off": elsewhere, "sure": sure}
+    return {"nobody": 1 - seen.sum() / n, "astray": astray.sum() / n, "off": elsewhere, "sure": sure}
 
 
 def detections(pieces: dict[str, Piece], clips: Sequence[str], scenes: Sequence[str], cache: Path) -> list[dict]:

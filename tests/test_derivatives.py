@@ -124,6 +124,7 @@ def test_a_long_motions_forces_are_found_piece_by_piece(monkeypatch):
     belief[:, :8] = 1.0
     whole, found = dynamics.dynamics_of(CHILD, time, q, belief, np.array([0.0, 0.0, -9.81]))
     monkeypatch.setattr(dynamics, "PIECE", 12)
+    monkeypatch.setattr(dynamics, "LONGEST", 12)
     monkeypatch.setattr(dynamics, "OVERLAP", 8)
     pieces, none = dynamics.dynamics_of(CHILD, time, q, belief, np.array([0.0, 0.0, -9.81]))
     assert found is not None

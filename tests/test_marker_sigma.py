@@ -244,6 +244,7 @@ def test_long_recordings_are_looked_at_in_pieces(made, part, monkeypatch):
     monkeypatch.setattr(marker_sigma, "PIECE", 20)
     monkeypatch.setattr(marker_sigma, "BESIDE", 15)
     monkeypatch.setattr("physpose.estimation.dynamics.PIECE", 20)
+    monkeypatch.setattr("physpose.estimation.dynamics.LONGEST", 50)
     pieces = fitted(part, made)
     np.testing.assert_array_equal(whole.q, pieces.q)
     legs = [6 + i for i, n in enumerate(made.body.coordinate_names) if n.startswith(("hip", "knee", "ankle"))]

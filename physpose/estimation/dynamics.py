@@ -20,7 +20,8 @@ from physpose.types import Array, Contacts, Energy, Motion
 
 CONTACT_THRESHOLD = 0.5  # of the belief
 TOUCH = 0.02  # body weights: less is no contact
-PIECE, OVERLAP = 4000, 30  # frames whose forces are found together, and seen beside them
+LONGEST = 8000  # frames whose forces are found at once: a window of 30 s at 240 frames a second has to fit
+PIECE, OVERLAP = 4000, 30  # of longer motions, frames whose forces are found together, and seen beside them
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
@@ -60,7 +61,7 @@ def dynamics_of(
     com = dynamics.center_of_mass(chain, Q)
     wrenches = dict(external or {})
     unsupported = _inverse_dynamics(chain, Q, V, A, g, wrenches)
-    find = _contacts if len(time) <= PIECE + OVERLAP else _contacts_in_pieces
+    find = _contacts if len(time) <= LONGEST else _contacts_in_pieces
     contacts, found = find(chain, torch.as_tensor(time), frames, com, unsupported, (belief, gravity, floor))
     for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
         wrenches[name] = wrenches.get(name, 0.0) + wrench

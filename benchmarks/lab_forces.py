@@ -6,10 +6,10 @@ and a third, who runs on a treadmill (mass given). Mean absolute error of the to
 weight, vertical / fore-aft / sideways, as it is ("raw") and with the plates' gain removed ("gain": one factor for each
 kind of trial, since this laboratory's plates disagree with each other and with the scale by up to 7 %). "standing":
 body weight and nothing else. Sit-to-stand: the feet's force, while none is on the seat. Drop jumps: from the first
-landing on, and flights: vertical acceleration of the centre of mass before any constraint, change of angular momentum,
-times of take-off and landing against the plates. "per foot": each foot's own force, mean over axes, in frames in which
-every plate's centre of pressure lies under one foot. Plates are low-passed at 12 Hz, as the markers' motion resolves no
-more.
+landing on, and flights, also of fits without physics, which nothing asks to fall: the centre of mass's vertical
+acceleration, change of angular momentum, times of take-off and landing against the plates. "per foot": each foot's own
+force, mean over axes, in frames in which every plate's centre of pressure lies under one foot. Plates are low-passed at
+12 Hz, as the markers' motion resolves no more.
 
     PHYSPOSE_DATA=... python benchmarks/lab_forces.py
 """
@@ -30,6 +30,7 @@ from lab_children import FOLDER, OLDEST, TALL
 
 import physpose
 from physpose import FitResult
+from physpose.estimation.settings import EstimationSettings
 from physpose.io.c3d import read_c3d
 from physpose.io.forces import Forces, read_forces
 from physpose.io.subject_parameters import subject_parameters
@@ -83,15 +84,18 @@ def main() -> int:
         return 0
     report: dict = {"machine": platform.machine(), "python": platform.python_version()}
     for kind, names in TRIALS.items():
-        trials, flights = [], []
+        trials, flights = [], {"flights": [], "flights, no physics": []}
         for name in names:
             print(f"  {name}", file=sys.stderr)
-            result = physpose.fit(next((data / SUBJECT).rglob(f"{name}.trc")), "adult", **WHO)
+            file = next((data / SUBJECT).rglob(f"{name}.trc"))
+            result = physpose.fit(file, "adult", **WHO)
             forces = read_forces(next((data / SUBJECT).rglob(f"{name}_grf.mot")))
             trials.append(trial_of(name, result, forces, kind))
             if kind == "drop jumps":
-                flights += flights_of(result, forces)
-        report[kind] = summary(kind, trials) | ({"flights": flights} if flights else {})
+                flights["flights"] += flights_of(result, forces)
+                loose = physpose.fit(file, "adult", settings=EstimationSettings(physics="none"), **WHO)
+                flights["flights, no physics"] += flights_of(loose, forces)
+        report[kind] = summary(kind, trials) | (flights if kind == "drop jumps" else {})
     report["children"] = summary("children", [child_of(f) for f in sorted((data / FOLDER).iterdir())])
     report |= second_adult(data / SECOND) | {"running": runner(data / ARCHIVE)}
     RESULT.write_text(json.dumps(report, indent=1, default=float) + "\n")
@@ -301,9 +305,10 @@ def print_tables(report: dict) -> None:
             f"{kind:26s}{show(r['mean']['raw']):>24s}{show(r['mean']['gain']):>22s} ({r['gain']:.3f})"
             f"{show(r['standing']):>24s}{show(goal) if goal else '':>22s} {verdict}{feet}"
         )
-    for f in report["drop jumps"]["flights"]:
+    of_jumps = ((name, f) for name in ("flights", "flights, no physics") for f in report["drop jumps"][name])
+    for name, f in of_jumps:
         print(
-            f"flight {f['from']:.2f} to {f['to']:.2f} s: {f['acceleration']:.2f} m/s^2, angular momentum changes by "
+            f"{name} {f['from']:.2f} to {f['to']:.2f} s: {f['acceleration']:.2f} m/s^2, angular momentum changes by "
             f"{f['angular_change']:.2f} kg.m^2/s, take-off {1e3 * f['takeoff_error']:.0f} ms, landing "
             f"{1e3 * f['landing_error']:.0f} ms from the plates'"
         )

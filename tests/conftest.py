@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import sims  # noqa: F401  says how MuJoCo draws without a screen, before anybody loads MuJoCo
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

@@ -113,7 +113,7 @@ def test_refinement_comes_nearer_to_the_bones(opengl, tiny):
     g = torch.Generator().manual_seed(0)
     p = (true + 2 * torch.randn(true.shape, generator=g)).requires_grad_()
     steps = task.refine(p, true)
-    sums = [float(sum(s)) for s in steps]
+    sums = [float(sum(s).detach()) for s in steps]
     assert sums == sorted(sums, reverse=True)
     assert sums[-1] < 0.8 * sums[0]
     lengths = (true[..., task.edges[:, 0], :] - true[..., task.edges[:, 1], :]).norm(dim=-1)

@@ -62,8 +62,8 @@ def wrench_at(*forces_and_places: tuple[list[float], Array]) -> Array:
 
 
 @pytest.mark.parametrize("pull", [[-150.0, 0, 0], [0, 0, -200.0], [60.0, 90.0, 120.0]])
-def test_a_hold_pulls_where_no_floor_could(pull):
-    """Feet carry in the middle between them, the hand pulls: statics leaves no choice but how the feet share."""
+def test_feet_and_a_hold_explain_a_wrench_together(pull):
+    """Feet carry in the middle between them, the hand pulls: across the line between both, statics leaves no choice."""
     feet = [0.0, 0.0, WEIGHT - pull[2]]
     found = shared(wrench_at((feet, POINTS[:2].mean(0)), (pull, POINTS[2])))
     np.testing.assert_allclose(found.residual[2].numpy(), 0, atol=0.02 * WEIGHT)
@@ -81,9 +81,11 @@ def test_who_does_not_hold_is_not_pulled():
     np.testing.assert_allclose(found.force[2, 2].numpy(), 0, atol=1e-3 * WEIGHT)
 
 
-def test_a_hold_alone_bears_all():
-    found = shared(wrench_at(([30.0, 0, WEIGHT], POINTS[2])), (0.0, 0.0, 1.0))
-    np.testing.assert_allclose(found.force[2, 2].numpy(), [30.0, 0, WEIGHT], atol=0.01 * WEIGHT)
+@pytest.mark.parametrize("pull", [[30.0, 0, WEIGHT], [-300.0, 0, 100.0], [0, 50.0, -200.0]])
+def test_a_hold_alone_bears_all(pull):
+    """Sideways and downwards, too, where a floor could not."""
+    found = shared(wrench_at((pull, POINTS[2])), (0.0, 0.0, 1.0))
+    np.testing.assert_allclose(found.force[2, 2].numpy(), pull, atol=0.01 * WEIGHT)
     assert found.settled
 
 
@@ -124,6 +126,16 @@ def test_the_bar_gives_a_hanging_body_what_its_pendulum_needs(hanging, adult):
     feet = [i for i, n in enumerate(motion.contacts.points) if not n.startswith("hold_")]
     assert np.abs(motion.contacts.force[:, feet]).max() < 1.0
     assert "hand_r, hand_l" in motion.contacts.method
+
+
+def test_what_is_held_is_not_asked_of_the_floor(hanging, adult):
+    motion, _ = in_hands(hanging, adult.holding(HANDS))
+    seen = Recording.of_motion(motion, adult.holding(HANDS), gravity=np.array(EARTH))
+    assert np.abs(seen.needed_wrench[:, 2]).min() > 0.9 * 72 * 9.81
+    assert np.abs(seen.floor_wrench[:, :3]).max() < 0.03 * 72 * 9.81
+    assert np.abs(seen.supported).max() < 0.03
+    assert {*seen.floor_forces} == {p.body for p in (*adult.contact_points, *adult.seat_points)}
+    assert not any(f.any() for f in ([np.abs(x) > 1.0 for x in seen.floor_forces.values()]))
 
 
 def test_torques_of_a_hanging_body_are_mujocos(hanging, adult):

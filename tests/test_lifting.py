@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import physpose
+from physpose.chain import KinematicChain
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.random_motion import MotionMix
 from physpose.errors import InputError
 from physpose.estimation.lifting import lifts, with_lifted_landmarks
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import fit_trajectory
-from physpose.estimation.video_problem import CameraPrior
+from physpose.estimation.video_problem import CameraPrior, VideoProblem
 from physpose.networks.lifter import SHIPPED, load_lifter, shipped_lifter
 from physpose.skeleton.keypoint_sets import keypoint_landmarks, keypoint_names
 from physpose.types import Array, Keypoints2D
@@ -148,6 +149,12 @@ def test_a_fit_leans_on_3d_of_some_of_the_keypoints():
     body = physpose.load_skeleton("adult", height=1.7)
     q = fit_trajectory(body, replace(given, landmarks=partly), camera, True, EstimationSettings(lift=False)).q
     assert np.isfinite(q).all()
+    problem = VideoProblem(KinematicChain(body), given, camera, True)
+    weights = [
+        problem._depth(replace(given, landmarks=x), torch.ones(kp.n_frames, dtype=torch.float64), 800.0).weight
+        for x in (given.landmarks, partly)
+    ]
+    assert 0.4 * float(weights[0].sum()) < float(weights[1].sum()) < float(weights[0].sum())
 
 
 def test_the_lifter_takes_the_place_of_mediapipes_3d_or_none():

@@ -11,8 +11,10 @@ from lab_walk import markers
 from scipy.spatial.transform import Rotation
 
 import physpose
+from physpose import marker_pipeline
 from physpose.chain import KinematicChain
 from physpose.errors import InputError
+from physpose.estimation.marker_fit import fit_markers
 from physpose.skeleton import load_skeleton
 from physpose.types import Array
 
@@ -66,6 +68,17 @@ def test_a_slope_gives_weight_and_friction(seen):
         moment += np.cross(found.positions[30, i] + found.rotations[30, i] @ body.com - at, body.mass * DOWN)
     # the y axis points to the left, ankle_angle turns the toes up: the muscle holds against the floor's moment
     assert tau == pytest.approx(moment[1], abs=1.5)
+
+
+def test_the_estimate_knows_it_too(seen, monkeypatch):
+    """Not only the inverse dynamics behind it."""
+    fits = []
+    monkeypatch.setattr(marker_pipeline, "fit_markers", lambda *a, **k: fits.append(fit_markers(*a, **k)) or fits[-1])
+    physpose.fit(seen, ADULT, gravity=tuple(DOWN), **KNOWN)
+    problem = fits[0].evidence.problem
+    np.testing.assert_allclose(problem.gravity_vector, DOWN)
+    assert problem.gravity == pytest.approx(9.81)
+    assert problem.has_floor
 
 
 def test_taken_for_level_the_same_needs_no_friction(seen):

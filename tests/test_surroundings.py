@@ -31,6 +31,19 @@ def test_keypoints_stay_where_the_person_is():
     assert shown.visible.all()
 
 
+def test_the_camera_turns_and_zooms_and_does_not_shear():
+    """Distances between keypoints change by one factor a video."""
+    video, g = discs(), torch.Generator().manual_seed(5)
+    corners = torch.tensor([[20.0, 30.0], [44.0, 30.0], [20.0, 66.0], [44.0, 66.0]]).expand(6, 2, 4, 2)
+    seen = video._replace(keypoints=corners, visible=torch.ones(6, 2, 4, dtype=torch.bool))
+    shown = in_surroundings(seen, g, PLAIN).keypoints
+    ratio = torch.cdist(shown, shown)[..., *torch.triu_indices(4, 4, 1)]
+    ratio = ratio / torch.cdist(corners, corners)[..., *torch.triu_indices(4, 4, 1)]
+    assert float((ratio - ratio.mean(-1, keepdim=True)).abs().max()) < 1e-4
+    assert float(ratio.min()) >= PLAIN.zoom[0] - 1e-4
+    assert float(ratio.max()) <= PLAIN.zoom[1] + 1e-4
+
+
 def test_what_leaves_the_picture_is_not_visible():
     video = discs()
     corner = video._replace(keypoints=torch.zeros_like(video.keypoints))

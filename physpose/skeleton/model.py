@@ -324,7 +324,7 @@ class Skeleton:
     def _hold(self, name: str, spans: Sequence[tuple[float, float]] | None) -> Hold:
         points = {p.name: p for p in (*self.contact_points, *self.seat_points)}
         if name not in points and name not in self.body_names:
-            raise UnknownNameError("point to hold by", name, [*points, *self.body_names])
+            raise UnknownNameError("point to hold by", name, dict.fromkeys([*points, *self.body_names]))
         at = points.get(name) or Point(name=name, body=name, offset=np.zeros(3))
         return Hold(name=HOLD + name, body=at.body, offset=at.offset, source="given", spans=_checked_spans(name, spans))
 

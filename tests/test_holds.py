@@ -128,6 +128,16 @@ def test_the_bar_gives_a_hanging_body_what_its_pendulum_needs(hanging, adult):
     assert "hand_r, hand_l" in motion.contacts.method
 
 
+@pytest.mark.parametrize(("belief", "carried"), [(0.0, 0.0), (1e-6, 1.0)])
+def test_where_there_is_no_floor_none_is_made_up(adult, belief, carried):
+    """Standing still at z = 0: feet too quick to be believed are helped out, but not where no floor is."""
+    q = np.tile(adult.neutral, (20, 1))
+    motion, _ = dynamics_of(
+        adult, np.arange(20) / 30, q, np.full((20, len(adult.contact_points)), belief), np.array(EARTH)
+    )
+    np.testing.assert_allclose(motion.contacts.force.sum(1)[:, 2] / (adult.mass * 9.81), carried, atol=0.02)
+
+
 def test_what_is_held_is_not_asked_of_the_floor(hanging, adult):
     motion, _ = in_hands(hanging, adult.holding(HANDS))
     seen = Recording.of_motion(motion, adult.holding(HANDS), gravity=np.array(EARTH))

@@ -125,7 +125,10 @@ def test_who_hangs_in_the_air_is_told_of_it(in_the_air):
     assert "nor which way is down" in told[0]
     ups = [c.R_camera_world[:, 2] for c in (result.camera, beside(sim, distance=5.0))]
     wrong = np.degrees(np.arccos(ups[0] @ ups[1]))
-    assert wrong < 35 or any("direction of gravity is wrong" in w for w in result.warnings)
+    if sim.name == "swing":
+        assert wrong < 35  # 63 with tails of the tilt's prior that begin at one sigma
+    else:
+        assert any("direction of gravity is wrong" in w for w in result.warnings)
     assert not result.plausibility.passed
     assert "root residual force" in [m.name for m in result.plausibility.failed]
 

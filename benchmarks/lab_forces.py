@@ -30,7 +30,6 @@ from lab_children import FOLDER, OLDEST, TALL
 
 import physpose
 from physpose import FitResult
-from physpose.estimation.settings import EstimationSettings
 from physpose.io.c3d import read_c3d
 from physpose.io.forces import Forces, read_forces
 from physpose.io.subject_parameters import subject_parameters
@@ -93,7 +92,7 @@ def main() -> int:
             trials.append(trial_of(name, result, forces, kind))
             if kind == "drop jumps":
                 flights["flights"] += flights_of(result, forces)
-                loose = physpose.fit(file, "adult", settings=EstimationSettings(physics="none"), **WHO)
+                loose = physpose.fit(file, "adult", physics="none", **WHO)
                 flights["flights, no physics"] += flights_of(loose, forces)
         report[kind] = summary(kind, trials) | (flights if kind == "drop jumps" else {})
     report["children"] = summary("children", [child_of(f) for f in sorted((data / FOLDER).iterdir())])

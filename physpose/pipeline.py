@@ -101,6 +101,7 @@ def fit(
             that rises by 10 deg along x (-1.70, 0, -9.66).
         physics: "full": contact forces inside friction cones explain the motion; "soft": a floor under the feet and
             balance over them; "none": what is seen, usual postures and smoothness alone. None: as ``settings`` says.
+            With markers "soft" is "none".
         floor: is there a floor, or a seat? False for who hangs, swings or is carried.
         treadmill: [m/s] speed of its belt, backwards to who faces ahead; negative for who walks backwards.
         holds: where the person holds on, or is held: contact points ("hand_r", "hand_l"), seat points or bodies, or
@@ -131,7 +132,6 @@ def fit(
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     of_video: dict[str, Any] = {
         "camera": camera, "person": person, "keypoint_set": keypoint_set, "fps": fps, "image_size": image_size,
-        "physics": physics,
     }  # fmt: skip
     of_markers: dict[str, Any] = {
         "static": static, "forces": forces, "force_lowpass": force_lowpass, "marker_set": marker_set, "scale": scale,

@@ -31,7 +31,7 @@ def slid(seen: Markers, size: float = 0.003, seed: int = 3) -> Markers:
 
 def both_ways(seen: Markers, body):  # noqa: ANN001, ANN201
     """The fits with physics and without it."""
-    return (physpose.fit(seen, body, settings=EstimationSettings(physics=p), **KNOWN) for p in ("full", "none"))
+    return (physpose.fit(seen, body, physics=p, **KNOWN) for p in ("full", "none"))
 
 
 def test_angular_momentum_stays_in_flight():

@@ -79,7 +79,8 @@ def fit_marker_file(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, STEEPEST)
+    progress, watch = progress or SILENT, Watch()
+    g = checked_gravity(EARTH if unknown else gravity, STEEPEST, estimable=True)
     with watch("reading"), progress.stage("read markers"):
         moving = read_marker_file(source, units, up)
         still = None if static is None else read_marker_file(static, units, up)

@@ -50,6 +50,8 @@ def load_skeleton(
         UnknownNameError: an unknown name.
         InputError: a file that cannot be used.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"a skeleton's name or file is needed; {type(name).__name__} given")
     if str(name) in FAMILIES or is_smpl_file(name):
         path = _model_path(str(name), model)
         from physpose.skeleton.smpl import load_smpl  # here, since it needs smplx and trimesh

@@ -24,6 +24,7 @@ from physpose.plausibility.settings import PlausibilitySettings
 from physpose.residuals import ResidualReport, residual_report, unsupported_report
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.smpl_file import is_smpl_file, read_smpl_file, same_shapes, sex_in_path
 from physpose.types import Array, Assumption, Contacts, Energy, FitStatus, Motion, Wrench
@@ -82,6 +83,8 @@ def inverse_dynamics(
     """
     start = clock.perf_counter()
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
+    if isinstance(skeleton, Skeleton):
+        refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **shape_of(motion, skeleton, who))
     check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)

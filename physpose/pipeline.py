@@ -37,6 +37,7 @@ from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.sources import Observations, observe, refuse_for_video
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
@@ -155,6 +156,8 @@ def _fit_pictures(
     """``fit`` of a video or keypoints."""
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
     progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, estimable=True)
+    if isinstance(skeleton, Skeleton):
+        refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **who)
     body = body if holds is None else body.holding(holds)
     height_known = isinstance(skeleton, Skeleton) or who["height"] is not None

@@ -37,6 +37,7 @@ from physpose.progress import SILENT, Progress
 from physpose.residuals import ResidualReport
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.subject import NO_HEIGHT
 from physpose.types import Array, Assumption, FitStatus, Markers, Motion, Sigma
@@ -79,7 +80,8 @@ def fit_marker_file(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, STEEPEST)
+    progress, watch = progress or SILENT, Watch()
+    g = checked_gravity(EARTH if unknown else gravity, STEEPEST, estimable=True)
     with watch("reading"), progress.stage("read markers"):
         moving = read_marker_file(source, units, up)
         still = None if static is None else read_marker_file(static, units, up)
@@ -142,6 +144,7 @@ def _subject(
 def _body(skeleton: str | Path | Skeleton, who: Mapping[str, Any], given: Mapping[str, Any]) -> Skeleton:
     """The skeleton before the fit, with what the files told of the subject marked as theirs."""
     if isinstance(skeleton, Skeleton):
+        refuse_description(**given)
         return skeleton
     body = load_skeleton(skeleton, **who)
     told = {n for n, x in who.items() if x is not None and given[n] is None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from physpose.errors import InputError
+from physpose.io.npz import read_npz
 from physpose.skeleton.model import Skeleton, Subject
 from physpose.types import Array, Camera, Contacts, Energy, Motion, Sigma
 
@@ -59,13 +59,7 @@ def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResu
 
 
 def _arrays(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise InputError(f"no such file: {file}")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{file} cannot be read as a saved result: {error}") from error
+    data, _ = read_npz(file)
     missing = [name for name in NEEDED if name not in data]
     if missing:
         raise InputError(f"{file} is no saved result: it lacks {', '.join(missing)}")
@@ -92,15 +86,12 @@ def _same_names(data: dict[str, Any], body: Skeleton) -> bool:
 
 def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
     """The arrays in the order of ``body``'s bodies and coordinates; a saved MJCF has its own."""
-    bodies, names = [str(n) for n in data["body_names"]], [str(n) for n in data["coordinate_names"]]
+    bodies = [str(n) for n in data["body_names"]]
     if not _same_names(data, body):
-        raise InputError(f"{file} is of another body than {body.name}: its coordinates are {', '.join(names)}")
+        raise _another_body(data, body, file)
     if body.nq != data["q"].shape[1] or body.nv != data["v"].shape[1]:
         raise InputError(f"{file} holds {data['q'].shape[1]} coordinates, {body.name} has {body.nq}")
-    order = [names.index(n) for n in body.coordinate_names]
-    if order != sorted(order) and any(b.joint.kind == "ball" for b in body.bodies):
-        raise InputError(f"{file}: the order of {body.name}'s ball joints is not the file's: give skeleton=")
-    in_q, in_v = _columns(data, body, body.nq), _columns(data, body, body.nv)
+    in_q, in_v = columns_of_q(data, body, file), _columns(data, body, body.nv)
     b = [bodies.index(n) for n in body.body_names]
     contacts = _contacts(data, body)
     return Motion(
@@ -109,6 +100,28 @@ def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
         momentum=data["momentum"], power=data["power"][:, in_v],
         energy=Energy(kinetic=data["kinetic_energy"], potential=data["potential_energy"]),
     )  # fmt: skip
+
+
+def columns_of_q(data: dict[str, Any], body: Skeleton, file: Path) -> list[int]:
+    """Where in the file's q (T, nq) each column of ``body``'s is, by the names in "coordinate_names".
+
+    A body that was saved as MJCF has its coordinates in another order than the result.
+
+    Raises:
+        InputError: other coordinates than the body's, or another order where there are ball joints.
+    """
+    names = [str(n) for n in data["coordinate_names"]]
+    if sorted(names) != sorted(body.coordinate_names) or data["q"].shape[1:] != (body.nq,):
+        raise _another_body(data, body, file)
+    order = [names.index(n) for n in body.coordinate_names]
+    if order != sorted(order) and any(b.joint.kind == "ball" for b in body.bodies):
+        raise InputError(f"{file}: the order of {body.name}'s ball joints is not the file's: give skeleton=")
+    return _columns(data, body, body.nq)
+
+
+def _another_body(data: dict[str, Any], body: Skeleton, file: Path) -> InputError:
+    names = ", ".join(str(n) for n in data["coordinate_names"])
+    return InputError(f"{file} is of another body than {body.name}: its coordinates are {names}")
 
 
 def _columns(data: dict[str, Any], body: Skeleton, n: int) -> list[int]:

@@ -22,8 +22,8 @@ from physpose.errors import InputError
 from physpose.io.amass import amass_motion, is_amass_file
 from physpose.io.bvh import read_bvh
 from physpose.io.npz import read_npz
-from physpose.io.results import columns_of_q
 from physpose.io.storage import Storage, read_storage
+from physpose.saved import columns_of_q
 from physpose.signals import FILTER, spline_derivatives
 from physpose.signals import lowpass as filtered
 from physpose.skeleton.model import Skeleton

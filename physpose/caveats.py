@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from physpose.estimation.video_problem import CameraPrior
     from physpose.result import FitResult
 
+STRONGEST = 100.0  # [m/s^2]: nobody moves under ten times the earth's
 STANDARD_GRAVITY = 9.81  # [m/s^2], the scale of forces where there is no gravity
 FORCE_LIMIT = 0.5  # body weights: half of the body hangs on something that is not modelled
 MOMENT_LIMIT = 0.1  # body weights times stature: a good part of a hip's largest torque in walking
@@ -41,13 +42,15 @@ def checked_gravity(gravity: object, steepest: float = 0.0, *, estimable: bool =
     ``estimable``: the message says that it may be estimated, too.
 
     Raises:
-        InputError: not three numbers, not finite, or not along -z.
+        InputError: not three numbers, not finite, not along -z, or more than anybody moves under.
     """
     try:
         g = np.asarray(gravity, float)
     except (TypeError, ValueError):
         g = np.empty(0)
     along = g.shape == (3,) and np.isfinite(g).all() and np.hypot(*g[:2]) <= -np.tan(steepest) * g[2]
+    if along and np.linalg.norm(g) > STRONGEST:
+        raise InputError(f"gravity of {np.linalg.norm(g):g} m/s^2: at most {STRONGEST:g}; is it in m/s^2?")
     if not along or g[2] > 0:
         given = f"({', '.join(f'{x:g}' for x in g)})" if g.ndim == 1 and g.size else repr(gravity)
         raise InputError(
@@ -66,14 +69,22 @@ class GravityFound:
     """Gravity to go on with, and what to say of it."""
 
     gravity: Array  # (3,) [m/s^2], along -z
-    line: Assumption
+    lines: tuple[Assumption, ...]
     doubts: tuple[str, ...]
 
     def noted(self, result: FitResult) -> FitResult:
         """The result with this in its table and warnings."""
         return replace(
-            result, assumptions=(*result.assumptions, self.line), warnings=(*result.warnings, *self.doubts)
+            result, assumptions=(*result.assumptions, *self.lines), warnings=(*result.warnings, *self.doubts)
         )  # fmt: skip
+
+
+def gravity_given(gravity: Array) -> GravityFound:
+    """What was given, for the table; of the earth's there is nothing to say."""
+    if np.array_equal(gravity, (0.0, 0.0, -STANDARD_GRAVITY)):
+        return GravityFound(gravity, (), ())
+    value = f"({', '.join(f'{x:g}' for x in gravity)}) m/s^2"
+    return GravityFound(gravity, (Assumption(what="gravity", value=value, source="given"),), ())
 
 
 def gravity_found(fall: Fall | None) -> GravityFound:
@@ -81,7 +92,7 @@ def gravity_found(fall: Fall | None) -> GravityFound:
     if fall is None:
         line = Assumption(what="gravity", value="9.81 m/s^2", source="not told: no flight is seen")
         doubt = "gravity was to be estimated, but nobody is seen in flight: its size is taken as 9.81 m/s^2"
-        return GravityFound(np.array([0.0, 0.0, -9.81]), line, (doubt,))
+        return GravityFound(np.array([0.0, 0.0, -9.81]), (line,), (doubt,))
     size = float(np.linalg.norm(fall.acceleration))
     off = float(np.degrees(np.arctan2(np.linalg.norm(fall.acceleration[:2]), abs(fall.acceleration[2]))))
     value = f"{size:.2f} +- {fall.sigma:.2f} m/s^2, {off:.1f} deg from the world's -z"
@@ -89,7 +100,7 @@ def gravity_found(fall: Fall | None) -> GravityFound:
     far = off > MOST_TILT and size > 5 * fall.sigma
     doubts = (f"in flight the body falls {off:.0f} deg from straight down: is the world's z up?",) if far else ()
     line = Assumption(what="gravity", value=value, source=source)
-    return GravityFound(np.array([0.0, 0.0, -size]), line, doubts)
+    return GravityFound(np.array([0.0, 0.0, -size]), (line,), doubts)
 
 
 def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Assumption, tuple[str, ...]]:

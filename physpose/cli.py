@@ -427,10 +427,12 @@ def _train(args: argparse.Namespace) -> None:
     from physpose.data.motion_bank import load_motions
     from physpose.progress import for_console
     from physpose.training.lifter import LifterTraining, train_lifter
-    from physpose.training.loop import LOG, WEIGHTS
+    from physpose.training.loop import CHECKPOINT, LOG, WEIGHTS
     from physpose.training.record import draw_curves
     from physpose.training.settings import Schedule
 
+    if args.resume and not (args.out / CHECKPOINT).is_file():
+        print(f"{args.out} holds no training yet: it begins", file=sys.stderr)
     generator = GeneratorSettings(keypoint_set=args.keypoint_set, takes=args.takes)
     if args.ages:
         generator = replace(generator, ages=((args.ages[0], args.ages[1]),))

@@ -179,6 +179,11 @@ def _listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
 
 def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinematics:
     motion = read_bvh(path)
+    if set(motion.skeleton.body_names) == set(skeleton.body_names) and motion.skeleton.nq != skeleton.nq:
+        raise InputError(
+            f"{path}: joints of a .bvh turn about any axis, those of {skeleton.name} about their own: give the "
+            "motion's .mot or result.npz, or a video or markers to fit"
+        )
     if motion.skeleton.body_names != skeleton.body_names:
         raise InputError(
             f"{path} moves the joints {_listed(motion.skeleton.body_names)}, {skeleton.name} has "

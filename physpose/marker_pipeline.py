@@ -14,17 +14,20 @@ from physpose.caveats import (
     ESTIMATE,
     checked_gravity,
     gravity_found,
+    gravity_given,
     length_caveat,
     seat_caveat,
     sliding_caveat,
     unexplained,
 )
 from physpose.chain import KinematicChain
+from physpose.errors import InputError
 from physpose.estimation.contact import belt_velocity
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.forces import ContactForces
 from physpose.estimation.gravity import fall_of_poses
+from physpose.estimation.holds import check_holds
 from physpose.estimation.marker_fit import MarkerFit, fit_markers
 from physpose.estimation.marker_sigma import marker_sigma
 from physpose.estimation.plates import assign_to_feet
@@ -80,6 +83,8 @@ def fit_marker_file(
     Raises:
         PhysposeError (a ValueError): says what was given and what is possible.
     """
+    if force_lowpass is not None and forces is None:
+        raise InputError(f"force_lowpass={force_lowpass:g} without forces to filter: give forces=, or leave it out")
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
     progress, watch = progress or SILENT, Watch()
     g = checked_gravity(EARTH if unknown else gravity, STEEPEST, estimable=True)
@@ -91,6 +96,7 @@ def fit_marker_file(
         body = _body(skeleton, who, given)
         body = body if holds is None else body.holding(holds)
         seen = markers_on(body, moving, still, marker_set)
+        check_holds(body.hold_points, seen.time)
         check_masses(body)
         measured = measured_forces(forces, seen.time, None, force_lowpass, None, body)
         scale, register = (_whether(x, skeleton) for x in (scale, register))
@@ -101,8 +107,8 @@ def fit_marker_file(
             marker_radius=moving.subject.widths.get("marker", 2 * MARKER_RADIUS) / 2,
             gravity=g, on_progress=fraction(stage),
         )  # fmt: skip
-    told = gravity_found(fall_of_poses(fitted.skeleton, seen.time, fitted.q)) if unknown else None
-    g = g if told is None else told.gravity
+    told = gravity_found(fall_of_poses(fitted.skeleton, seen.time, fitted.q)) if unknown else gravity_given(g)
+    g = told.gravity
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, found_forces, evidence = _dynamics(fitted, seen.time, measured, g)
     with watch("uncertainty"), progress.stage("standard deviations"):
@@ -110,7 +116,7 @@ def fit_marker_file(
     files, found = (moving, still), (scale, register)
     belt = _belt(settings or EstimationSettings(), motion)
     result = _result(motion, fitted, seen, files, body, evidence, found, g, belt, watch.seconds, check, sigma)
-    return result if told is None else told.noted(result)
+    return told.noted(result)
 
 
 def _without_gravity(settings: EstimationSettings | None) -> EstimationSettings:

@@ -20,6 +20,7 @@ from physpose.io.storage import read_storage
 from physpose.known_motion import Kinematics
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Contacts, Motion
 
@@ -70,6 +71,7 @@ def read_motion(
         InputError, UnknownNameError: what was given and what is possible.
     """
     if isinstance(motion, FitResult):
+        _refuse_beside_own_body(body, who)
         found = _computed(motion, motion.skeleton, motion.source, motion.gravity, body, reading)
         return replace(found, floor=motion.floor, belt=motion.belt)
     if isinstance(motion, str | Path):
@@ -85,6 +87,12 @@ def read_motion(
         raise InputError(f"q: column {i} is not a number at frame {t}, {time[t]:g} s")
     moved = reading((time, values), body)
     return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved)
+
+
+def _refuse_beside_own_body(body: Skeleton | None, who: dict[str, Any]) -> None:
+    """Of a result, whose body is known, nobody else's age or mass has an effect."""
+    if body is None:
+        refuse_description(**who)
 
 
 def _computed(
@@ -120,6 +128,7 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
         body = body or load_skeleton(**who)
         moved = reading(path, body)
         return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
+    _refuse_beside_own_body(body, who)
     saved = load_result(path, body)
     own = saved.skeleton if body is None else None
     found = _computed(saved, own, str(path), saved.gravity, body, reading)

@@ -18,6 +18,7 @@ from physpose.caveats import (
     checked_gravity,
     focal_caveat,
     gravity_found,
+    gravity_given,
     length_caveat,
     rate_caveat,
     seat_caveat,
@@ -29,17 +30,20 @@ from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import belt_velocity
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
+from physpose.estimation.holds import check_holds
 from physpose.estimation.settings import CHECKS, EstimationSettings
 from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
+from physpose.io.video import Video
 from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES
 from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
-from physpose.sources import Observations, observe, refuse_for_video
+from physpose.sources import Observations, is_video, observe, refuse_for_video
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
 from physpose.views import Views, observe_views
 
@@ -160,10 +164,13 @@ def _fit_pictures(
         refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **who)
     body = body if holds is None else body.holding(holds)
+    if not set(body.keypoint_sets) & set(KEYPOINT_NAMES):
+        raise InputError(f"{body.name} has no keypoints that are seen in pictures: give 'adult', 'child' or markers")
     height_known = isinstance(skeleton, Skeleton) or who["height"] is not None
     with watch("detection"):
         seen = _look(source, detector, of_video, progress)
-    told: GravityFound | None = None
+    check_holds(body.hold_points, seen.shown.keypoints.time)
+    told = gravity_given(g)
     if unknown:
         with watch("gravity"), progress.stage("estimate gravity", 100) as stage:
             told = _gravity_seen(seen, body, height_known, numbers, stage)
@@ -173,7 +180,7 @@ def _fit_pictures(
     with watch("dynamics"), progress.stage("inverse dynamics"):
         motion, _ = dynamics_of(trajectory.skeleton, seen.shown.keypoints.time, trajectory.q, trajectory.bearing, g)
     result = _result(motion, trajectory, seen, body, g, numbers, watch.seconds, check)
-    return result if told is None else told.noted(result)
+    return told.noted(result)
 
 
 def _numbers(settings: EstimationSettings | None, physics: str | None, check: str | None) -> EstimationSettings:
@@ -221,6 +228,8 @@ def _look(source: Any, detector: str, of_video: dict[str, Any], progress: Progre
     refuse_for_video(source, of_video)
     if isinstance(camera, Camera):
         options["image_size"] = camera.image_size
+    if camera is not None and is_video(source):
+        camera_from(camera, Video.open(source).image_size)  # wrong ones are told before the long work
     seen = observe(source, **options)
     return _SeenByOne(seen, *camera_prior(camera, seen))
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import rich.progress
 
 
+EVERY = 30.0  # [s] between two lines of a stage in a log
+
+
 class Stage(Protocol):
     """A stage that is under way."""
 
@@ -50,8 +53,28 @@ class SilentProgress:
 SILENT = SilentProgress()
 
 
+class _Lines:
+    """A line now and then while a stage goes on."""
+
+    def __init__(self, name: str, total: float | None, stream: IO[str]):
+        self._name, self._total, self._stream = name, total, stream
+        self._done, self._start = 0.0, time.perf_counter()
+        self._told = self._start
+
+    def advance(self, n: float = 1) -> None:
+        self.update(self._done + n)
+
+    def update(self, done: float, total: float | None = None) -> None:
+        self._done, self._total = done, self._total if total is None else total
+        now = time.perf_counter()
+        if now - self._told >= EVERY:
+            self._told = now
+            of = "" if self._total is None else f" of {self._total:g}"
+            print(f"{self._name}: {done:g}{of}, {now - self._start:.0f} s", file=self._stream, flush=True)
+
+
 class LineProgress:
-    """One line per stage, with its wall time: for logs and pipes."""
+    """One line per stage, with its wall time, and one every half a minute until then: for logs and pipes."""
 
     def __init__(self, stream: IO[str] | None = None):
         self._stream = stream if stream is not None else sys.stderr
@@ -63,7 +86,7 @@ class LineProgress:
         start = time.perf_counter()
         self._depth += 1
         try:
-            yield _Ignore()
+            yield _Lines("  " * (self._depth - 1) + name, total, self._stream)
         finally:
             self._depth -= 1
         indent = "  " * self._depth

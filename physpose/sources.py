@@ -85,9 +85,16 @@ def _with_camera_at_rest(seen: Observations, background: CameraMotion) -> Observ
     return replace(seen, assumptions=(line,), warnings=(*doubts, *seen.warnings))
 
 
+def is_video(source: Any) -> bool:
+    """Is it a path that ``observe`` takes for a video's?"""
+    if not isinstance(source, (str, Path)):
+        return False
+    return not Path(source).is_dir() and Path(source).suffix.lower() not in (*KEYPOINT_SUFFIXES, *MOTION_SUFFIXES)
+
+
 def refuse_for_video(source: Any, given: Mapping[str, Any]) -> None:
     """Refuse what describes keypoints where ``source`` is a video's path: it would have no effect."""
-    if not isinstance(source, (str, Path)) or Path(source).is_dir() or Path(source).suffix.lower() in KEYPOINT_SUFFIXES:
+    if not is_video(source):
         return
     useless = [name for name in ("keypoint_set", "fps", "image_size") if given[name] is not None]
     if useless:

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from physpose.caveats import (
     checked_gravity,
     focal_caveat,
+    gravity_given,
     length_caveat,
     rate_caveat,
     seat_caveat,
@@ -107,6 +108,17 @@ def test_slow_clips_are_told(step, warns):
 def test_gravity_that_is_not_down_is_refused(gravity):
     with pytest.raises(InputError, match="the world's z is up"):
         checked_gravity(gravity)
+
+
+def test_gravity_in_millimetres_is_asked_about():
+    with pytest.raises(InputError, match=r"98100 m/s\^2: at most 100; is it in m/s\^2"):
+        checked_gravity((0, 0, -98100))
+
+
+def test_only_gravity_that_is_not_the_earths_is_worth_a_line():
+    assert gravity_given(checked_gravity((0, 0, -9.81))).lines == ()
+    (line,) = gravity_given(checked_gravity((0, 0, -1.62))).lines
+    assert (line.what, line.value, line.source) == ("gravity", "(0, 0, -1.62) m/s^2", "given")
 
 
 def test_gravity_of_moon_and_orbit_is_taken():

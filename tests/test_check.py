@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 
 from physpose import check, cli, inverse_dynamics, load_skeleton
 from physpose.conventions import opensim_names, q_to_opensim
-from physpose.errors import InputError, PhysposeError, UnknownNameError
+from physpose.errors import InputError, PhysposeError, SubjectError, UnknownNameError
 from physpose.io.forces import write_forces
 from physpose.io.storage import write_storage
 from physpose.plausibility import Recording
@@ -67,6 +67,13 @@ def test_a_saved_folder_says_what_the_result_says(saved):
         assert [m.name for m in again] == [m.name for m in result.plausibility]
         for m in result.plausibility:
             np.testing.assert_allclose(again[m.name].series, m.series, atol=1e-6, err_msg=m.name)
+
+
+def test_who_is_refused_beside_a_results_own_body(saved):
+    result, folder = saved
+    for motion in (result, folder):
+        with pytest.raises(SubjectError, match="a result has its own sizes and masses; leave out mass"):
+            check(motion, mass=90.0)
 
 
 def test_a_saved_motion_needs_its_body(saved, tmp_path):

@@ -267,6 +267,8 @@ def test_wrong_units_are_asked_about(made, tmp_path):
 
 def test_what_cannot_be(made, files):
     seen = markers(made)
+    with pytest.raises(InputError, match="force_lowpass=6 without forces to filter"):
+        physpose.fit(seen, made.body, force_lowpass=6.0)
     with pytest.raises(InputError, match="camera, fps can be used with a video or keypoints"):
         physpose.fit(seen, made.body, camera=1000.0, fps=30.0)
     with pytest.raises(InputError, match="forces can be used with markers"):

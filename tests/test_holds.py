@@ -18,7 +18,7 @@ from physpose.conventions import q_to_mujoco, v_to_mujoco
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.forces import ContactForces, contact_forces
-from physpose.estimation.holds import hold_belief, holding_last
+from physpose.estimation.holds import check_holds, hold_belief, holding_last
 from physpose.estimation.settings import EstimationSettings
 from physpose.pipeline import fit
 from physpose.plausibility.assess import assess
@@ -287,6 +287,15 @@ def test_where_one_may_hold(adult):
 def test_times_that_are_none(adult, spans):
     with pytest.raises(InputError, match=r"hold hand_r: .*\(from, to\) in seconds"):
         adult.holding({"hand_r": spans})
+
+
+@pytest.mark.parametrize("span", [(100.0, 101.0), (-3.0, -1.0)])
+def test_times_outside_the_recording_are_refused(adult, span):
+    time = np.arange(30) / 30
+    holds = adult.holding({"hand_r": [span]}).hold_points
+    with pytest.raises(InputError, match=r"hold .* the recording is from 0\.00 to 0\.97 s"):
+        check_holds(holds, time)
+    check_holds(adult.holding({"hand_r": [(0.9, 101.0)], "hand_l": None}).hold_points, time)
 
 
 def test_a_point_that_is_not_there(adult):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from example_result import example_result
 from scipy.spatial.transform import Rotation
 from walker import GRAVITY, walk
 
@@ -219,6 +220,13 @@ def test_other_files_are_refused(made, tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         physpose.inverse_dynamics(tmp_path / name, made.body)
+
+
+def test_the_animation_of_a_result_is_no_motion_of_its_hinges(made, tmp_path):
+    result = example_result(T=5)
+    animation = result.save(tmp_path)["animation"]
+    with pytest.raises(InputError, match=r"joints of a \.bvh turn about any axis.*give the motion's \.mot or result"):
+        physpose.inverse_dynamics(animation, result.skeleton)
 
 
 def test_forces_of_another_recording_are_refused(made):

@@ -49,6 +49,17 @@ def test_lines_come_one_per_stage_with_the_inner_stage_first():
     assert names == ["  fetch [pose] model", "detect keypoints", "fit"]
 
 
+def test_a_long_stage_says_now_and_then_how_far_it_is(monkeypatch):
+    stream, clock = io.StringIO(), iter(range(0, 1000, 20))  # [s] at every look
+    monkeypatch.setattr("physpose.progress.time.perf_counter", lambda: next(clock))
+    with LineProgress(stream).stage("train", total=5) as stage:
+        for _ in range(5):
+            stage.advance()
+    lines = stream.getvalue().splitlines()
+    assert lines[:-1] == ["train: 2 of 5, 40 s", "train: 4 of 5, 80 s"]
+    assert lines[-1].startswith("train: 1")
+
+
 def test_bars_end_with_what_was_done():
     console = terminal()
     run_stages(BarProgress(console))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from estimation_cases import SIZE, marching, seen
 
 import physpose
+from physpose import load_skeleton
 from physpose.errors import InputError, NoPersonError
 from physpose.progress import SILENT
 from physpose.sources import Observations, observe
@@ -164,6 +166,22 @@ def test_what_is_no_observation_is_refused_with_what_is_possible():
 def test_what_describes_keypoints_is_refused_of_a_video():
     with pytest.raises(InputError, match=r"fps, image_size: for keypoints; clip\.mp4 is a video"):
         physpose.fit("clip.mp4", fps=30.0, image_size=SIZE, height=1.7, mass=60.0)
+
+
+@pytest.mark.parametrize("camera", [-5.0, "nowhere.toml", {"focal": 900.0, "image_size": (400, 640)}])
+def test_a_wrong_camera_is_refused_before_the_long_look(camera, monkeypatch):
+    monkeypatch.setattr("physpose.pipeline.observe", lambda *a, **k: pytest.fail("looked"))
+    monkeypatch.setattr("physpose.pipeline.Video.open", lambda path: SimpleNamespace(image_size=(640, 400)))
+    with pytest.raises(InputError):
+        physpose.fit("walk.mp4", camera=camera)
+
+
+def test_a_body_without_keypoints_is_refused_before_the_long_look(monkeypatch):
+    monkeypatch.setattr("physpose.pipeline.observe", lambda *a, **k: pytest.fail("looked"))
+    body = load_skeleton("adult")
+    bare = replace(body, keypoint_sets={"markers": body.keypoint_sets["markers"]})
+    with pytest.raises(InputError, match="no keypoints that are seen in pictures: give 'adult', 'child' or markers"):
+        physpose.fit("walk.mp4", bare)
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):

@@ -253,7 +253,7 @@ def choose_person(kp: Keypoints2D, person: int | None = None) -> tuple[Keypoints
     if not n_seen.any():
         raise NoPersonError(
             f"no person found in {kp.source} ({kp.n_frames} frames); try a clip where the whole body is visible, larger"
-            " and better lit, a lower min_confidence, or another detector"
+            " and better lit, or another detector"
         )
     total = np.nansum(size, axis=-1)  # frames times mean size
     mean = total / np.maximum(n_seen, 1)

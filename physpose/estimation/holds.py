@@ -11,6 +11,7 @@ from physpose.errors import InputError
 from physpose.estimation.contact import slow, smoothed
 from physpose.estimation.settings import EstimationSettings
 from physpose.skeleton.model import Hold
+from physpose.types import Array
 
 
 def holds_of(texts: Sequence[str]) -> dict[str, list[tuple[float, float]] | None]:
@@ -27,6 +28,19 @@ def holds_of(texts: Sequence[str]) -> dict[str, list[tuple[float, float]] | None
             raise InputError(f"hold {name}:{times}: POINT:FROM-TO is needed, in seconds, e.g. hand_r:1.5-4") from None
         found[name] = [*(found.get(name) or []), (start, end)] if separator else None
     return found
+
+
+def check_holds(holds: Sequence[Hold], time: Array) -> None:
+    """Refuse times to hold on that lie outside a recording's.
+
+    Raises:
+        InputError: which.
+    """
+    for hold in holds:
+        for start, end in hold.spans or ():
+            if end < time[0] or start > time[-1]:
+                span = f"{time[0]:.2f} to {time[-1]:.2f} s"
+                raise InputError(f"hold {hold.body} from {start:g} to {end:g} s: the recording is from {span}")
 
 
 def hold_belief(p: Tensor, time: Tensor, holds: tuple[Hold, ...], settings: EstimationSettings) -> Tensor:

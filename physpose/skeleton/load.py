@@ -80,7 +80,7 @@ def refuse_description(**who: float | str | None) -> None:
     """Refuse age, sex, height, mass beside a loaded skeleton, whose sizes and masses are its own."""
     given = [name for name, value in who.items() if value is not None]
     if given:
-        raise SubjectError(f"a loaded skeleton has its own sizes and masses; leave out {', '.join(given)}")
+        raise SubjectError(f"a loaded skeleton or a result has its own sizes and masses; leave out {', '.join(given)}")
 
 
 def _model_path(name: str, model: str | os.PathLike[str] | None) -> str | os.PathLike[str]:

@@ -143,8 +143,12 @@ def _add_markers(fit: argparse.ArgumentParser) -> None:
 def _add_id(commands: Any) -> None:
     help_text = "inverse dynamics: joint torques of a known motion, with measured forces"
     inverse = commands.add_parser("id", help=help_text, description=help_text)
-    inverse.add_argument("motion", metavar="MOTION", help="coordinates over time: .mot, .sto, .bvh, .npz (also AMASS)")
-    inverse.add_argument("--skeleton", default="adult", help="name or file of a skeleton, e.g. .osim, SMPL's .npz")
+    inverse.add_argument(
+        "motion", metavar="MOTION", help="coordinates over time: .mot, .sto, .bvh, .npz (also AMASS), a result's folder"
+    )
+    inverse.add_argument(
+        "--skeleton", help="name or file of a skeleton, e.g. .osim, SMPL's .npz (default: a result's own, else adult)"
+    )
     _add_subject(inverse)
     inverse.add_argument("--forces", metavar="FILE", help="measured forces: .mot, .sto, .c3d, or external loads .xml")
     inverse.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff of the motion's zero-lag filter")

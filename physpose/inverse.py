@@ -23,6 +23,7 @@ from physpose.known_motion import Kinematics, read_motion
 from physpose.plausibility.settings import PlausibilitySettings
 from physpose.residuals import ResidualReport, residual_report, unsupported_report
 from physpose.result import FitResult
+from physpose.saved import is_saved_result, load_result
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
@@ -36,7 +37,7 @@ NONE = "no external forces: none were given"
 
 def inverse_dynamics(
     motion: Any,
-    skeleton: str | Path | Skeleton = "adult",
+    skeleton: str | Path | Skeleton | None = None,
     *,
     forces: str | Path | Forces | None = None,
     lowpass: float | None = None,
@@ -56,8 +57,9 @@ def inverse_dynamics(
 
     Args:
         motion: .mot or .sto with coordinates by name, .bvh, .npz (AMASS's too: its betas shape a body model's file,
-            unless a height is given), arrays (time (T,), q (T, nq)), or a ``FitResult``.
-        skeleton: "adult", "child", "infant", a file (.osim, .yaml, .xml, a body model's .npz), or a loaded one.
+            unless a height is given), arrays (time (T,), q (T, nq)), a ``FitResult`` or a folder that one was saved in.
+        skeleton: "adult", "child", "infant", a file (.osim, .yaml, .xml, a body model's .npz), or a loaded one. None:
+            a result's own, else "adult".
         forces: .mot, .sto, .c3d, or OpenSim's external loads .xml; or ``Forces``. Forces that name no body are given to
             the foot that made them. None: nothing touches the body, and all that its motion needs appears at the root.
         lowpass: cutoff [Hz] of the zero-lag filter of the motion, as OpenSim's tool has it; None: not filtered.
@@ -67,7 +69,7 @@ def inverse_dynamics(
         sex: "f", "m" or "x", the mean of both.
         height: [m].
         mass: [kg].
-        gravity: (3,) [m/s^2], world z up; None: the model file's, else (0, 0, -9.81).
+        gravity: (3,) [m/s^2], world z up; None: the result's or the model file's, else (0, 0, -9.81).
         degrees: of the angles in a .mot or .sto, against its header.
         plates: numbers of the assignment.
         limits: whose ``residual_force`` and ``residual_moment`` are the residuals above which a warning is given.
@@ -83,11 +85,15 @@ def inverse_dynamics(
     """
     start = clock.perf_counter()
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
+    motion = load_result(motion) if skeleton is None and is_saved_result(motion) else motion
+    own = isinstance(motion, FitResult)
+    skeleton = (motion.skeleton if own else "adult") if skeleton is None else skeleton
     if isinstance(skeleton, Skeleton):
         refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **shape_of(motion, skeleton, who))
     check_masses(body)
-    g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
+    known_gravity = (gravity, motion.gravity if own else None, body.gravity, EARTH)
+    g = checked_gravity(next(x for x in known_gravity if x is not None))
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
     measured = measured_forces(forces, known.time, lowpass, force_lowpass, bodies, body)
     moved, of_forces = with_torques(known, body, g, measured, plates)

@@ -20,6 +20,9 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Motion
 
 
+MASS_LIMIT = 0.05  # force plates agree with a scale to some per cent
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResidualReport:
     """The residual of one motion."""
@@ -63,7 +66,7 @@ def residual_report(
     return ResidualReport(
         valid=valid,
         assumptions=(_line(shares, valid),),
-        warnings=(*warnings, *_above(shares, limits)),
+        warnings=(*warnings, *_above(shares, limits), *_other_mass(motion, skeleton.mass, valid)),
         details=details,
     )
 
@@ -118,6 +121,16 @@ def _above(shares: dict[str, Array], limits: PlausibilitySettings) -> tuple[str,
         for name, (limit, what, cause) in of.items()
         if shares[name].max() > limit
     )
+
+
+def _other_mass(motion: Motion, mass: float, valid: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What the forces weigh, by the motion's own accelerations, where that is not the body's mass."""
+    measured = motion.contacts.force[valid].sum(1)[:, 2]
+    needed = measured + np.einsum("tj,tj->t", motion.rotations[valid, 0, 2], motion.tau[valid, :3])
+    found = mass * float(measured @ needed / (needed @ needed))
+    if abs(found / mass - 1) < MASS_LIMIT:
+        return ()
+    return (f"the measured forces are those of {found:.1f} kg, the body has {mass:.1f} kg: is that the mass?",)
 
 
 def _unmeasured(motion: Motion, limit: float) -> NDArray[np.bool_]:

@@ -50,6 +50,16 @@ def load_result(path: str | Path, skeleton: Skeleton | None = None) -> FitResult
     )  # fmt: skip
 
 
+def is_saved_result(path: Any) -> bool:
+    """Is it a path that ``load_result`` takes, whose body lies beside the arrays?"""
+    if not isinstance(path, (str, Path)):
+        return False
+    file = Path(path) / ARRAYS if Path(path).is_dir() else Path(path)
+    if file.suffix != ".npz" or not file.is_file() or not file.with_name(BODY).is_file():
+        return False
+    return "about" in read_npz(file, ("about",))[0]
+
+
 def _arrays(file: Path) -> dict[str, Any]:
     data, _ = read_npz(file)
     missing = [name for name in NEEDED if name not in data]

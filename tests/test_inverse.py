@@ -11,7 +11,7 @@ from walker import GRAVITY, walk
 import physpose
 from physpose.conventions import opensim_names, q_to_opensim
 from physpose.dynamics.pinocchio_backend import PinocchioModel
-from physpose.errors import InputError, UnknownNameError
+from physpose.errors import InputError, SubjectError, UnknownNameError
 from physpose.io.forces import Forces, write_forces
 from physpose.io.storage import read_storage, write_storage
 from physpose.known_motion import read_motion
@@ -131,6 +131,7 @@ def test_forces_too_small_for_the_body_are_told_in_words(made):
     text = " ".join(result.warnings)
     assert "residual force at the root reaches 11" in text
     assert "5 % is the limit" in text
+    assert f"those of {0.9 * made.body.mass:.1f} kg, the body has {made.body.mass:.1f} kg" in text
     lenient = PlausibilitySettings(residual_force=0.2, residual_moment=1.0)
     result = physpose.inverse_dynamics((made.time, made.q), made.body, forces=light, limits=lenient)
     assert "residual" not in " ".join(result.warnings)
@@ -174,6 +175,22 @@ def test_a_results_own_files_and_itself_are_motions(made, tmp_path):
     for source in (first, tmp_path / "out" / "result.npz"):
         again = physpose.inverse_dynamics(source, made.body, forces=made.forces)
         np.testing.assert_allclose(again.tau, first.tau, atol=1e-6)
+
+
+def test_a_result_has_its_own_body_and_gravity(made, tmp_path):
+    moon = (0.0, 0.0, -1.62)
+    first = physpose.inverse_dynamics((made.time, made.q), made.body, gravity=moon)
+    first.save(tmp_path / "out")
+    for source in (first, tmp_path / "out", tmp_path / "out" / "result.npz"):
+        again = physpose.inverse_dynamics(source)
+        assert again.skeleton.mass == pytest.approx(made.body.mass)
+        for name in ("hip_flexion_r", "knee_angle_l"):
+            np.testing.assert_allclose(again[name].tau, first[name].tau, atol=1e-6)
+        with pytest.raises(SubjectError, match="leave out mass"):
+            physpose.inverse_dynamics(source, mass=90.0)
+    plain = tmp_path / "plain.npz"  # of nobody in particular
+    np.savez(plain, time=made.time, q=made.q)
+    assert physpose.inverse_dynamics(plain, mass=90.0).skeleton.mass == pytest.approx(90.0)
 
 
 def test_filtering_is_told(made):

@@ -19,7 +19,6 @@ from physpose.plausibility.settings import PlausibilitySettings
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Motion
 
-
 MASS_LIMIT = 0.05  # force plates agree with a scale to some per cent
 
 

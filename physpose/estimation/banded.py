@@ -8,8 +8,6 @@ Solved in time and memory linear in the number of frames: banded Cholesky of H, 
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
 from scipy.linalg import cho_solve_banded, cholesky_banded
@@ -28,6 +26,12 @@ class BorderedSystem:
         self.S = torch.zeros(n_shared, n_shared, dtype=torch.float64)
         self.g = torch.zeros(T, n, dtype=torch.float64)
         self.gs = torch.zeros(n_shared, dtype=torch.float64)
+        self._band = torch.zeros(T, n, 0, dtype=torch.float64)
+
+    def clear(self) -> None:
+        """Set every sum to zero; the memory stays, since new pages cost more than the zeros."""
+        for x in (self.H, self.B, self.S, self.g, self.gs):
+            x.zero_()
 
     def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None, *, first: bool = False) -> None:
         """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns; of the
@@ -107,20 +111,36 @@ class BorderedSystem:
 
     def _factor(self, damping: float) -> tuple[np.ndarray, bool]:
         """Banded Cholesky factor of H + damping * diag(H), in LAPACK's lower band storage."""
-        width, n = self.H.shape[0], self.n
-        band = np.zeros((width * n, self.T, n))
-        H = self.H.numpy()
-        for d in range(width):
-            rows, r, c = _band_index(n, d)
-            band[rows, : self.T - d, c] = H[d, : self.T - d, r, c]
+        band = self._in_band()
         # a coordinate that nothing pulls has a zero row: a little of the largest entry keeps it where it is
-        band[0] = (1 + damping) * band[0] + FLOOR * band[0].max(initial=0.0)
-        return cholesky_banded(band.reshape(width * n, -1), lower=True, overwrite_ab=True, check_finite=False), True
+        diagonal = band[..., 0]
+        diagonal.copy_((1 + damping) * diagonal + FLOOR * diagonal.max().clamp(min=0.0))
+        columns = band.flatten(0, 1).numpy().T
+        return cholesky_banded(columns, lower=True, overwrite_ab=True, check_finite=False), True
+
+    def _in_band(self) -> Tensor:
+        """(T, n, reach + 1): entry (row, column) of H's lower triangle at [column, row - column], as far as any is not
+        zero: of the jerk's last block only the diagonal and the turning of the pelvis are."""
+        ahead, n = len(self.H) - 1, self.n
+        r, c = _pattern(self.H[-1], lower=not ahead)
+        reach = max(0, *(r - c).tolist()) if len(r) else 0
+        band = self._zero_band(ahead * n + reach + 1)
+        # columns begin at their diagonal: each lies one element closer to the one before than in a whole block
+        whole = band.as_strided((self.T, n, ahead, n), (band.stride(0), band.stride(1) - 1, n, 1))
+        for d in range(ahead):
+            whole[:, :, d] = (self.H[d] if d else self.H[0].tril()).mT
+        band[:, c, ahead * n + r - c] = self.H[-1][:, r, c]
+        return band
+
+    def _zero_band(self, depth: int) -> Tensor:
+        """(T, n, depth) of zeros, in the memory of the last one if that fits."""
+        if self._band.shape[-1] != depth:
+            self._band = torch.zeros(self.T, self.n, depth, dtype=torch.float64)
+        return self._band.zero_()
 
 
-@cache
-def _band_index(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where entry (r, c) of block d goes: band row d n + r - c (those at or below the diagonal)."""
-    r, c = np.divmod(np.arange(n * n), n)
-    below = d * n + r - c >= 0
-    return (d * n + r - c)[below], r[below], c[below]
+def _pattern(blocks: Tensor, lower: bool) -> tuple[Tensor, Tensor]:
+    """Rows and columns at which any block (T, n, n) is not zero; of the ``lower`` triangle alone."""
+    used = (blocks != 0).any(0)
+    r, c = torch.nonzero(used.tril() if lower else used, as_tuple=True)
+    return r, c

@@ -33,14 +33,12 @@ class BorderedSystem:
         for x in (self.H, self.B, self.S, self.g, self.gs):
             x.zero_()
 
-    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None, *, first: bool = False) -> None:
-        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns; of the
-        ``first`` frame alone: r (1, m) and so on."""
-        frames = slice(0, 1) if first else slice(None)
-        self.H[0, frames] += J.mT @ J
-        self.g[frames] += (J.mT @ r[..., None])[..., 0]
+    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None) -> None:
+        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns."""
+        self.H[0] += J.mT @ J
+        self.g += (J.mT @ r[..., None])[..., 0]
         if Js is not None:
-            self.B[frames] += J.mT @ Js
+            self.B += J.mT @ Js
             self.S += torch.einsum("tma,tmb->ab", Js, Js)
             self.gs += torch.einsum("tma,tm->a", Js, r)
 
@@ -56,6 +54,17 @@ class BorderedSystem:
         self.B[1:] += J1.mT @ Js
         self.S += torch.einsum("tma,tmb->ab", Js, Js)
         self.gs += torch.einsum("tma,tm->a", Js, r)
+
+    def add_chained(self, r: Tensor, J: Tensor, Js: Tensor, now: Tensor, between: Tensor) -> None:
+        """Residuals of single frames, not white: r (T, m), J (T, m, n), Js (T, m, n_shared), unweighted, whose inverse
+        covariance is ``now`` (T, m) on the diagonal and ``between`` (T-1, m) from a frame to the next."""
+        self.H[0] += (now[..., None] * J).mT @ J
+        self.H[1, : self.T - 1] += (between[..., None] * J[1:]).mT @ J[:-1]
+        weighed, shared = chained(now, between, r), chained(now, between, Js)
+        self.g += (J.mT @ weighed[..., None])[..., 0]
+        self.B += J.mT @ shared
+        self.S += torch.einsum("tma,tmb->ab", Js, shared)
+        self.gs += torch.einsum("tma,tm->a", Js, weighed)
 
     def add_neighbours(self, r: Tensor, J: list[Tensor], Js: Tensor | None = None) -> None:
         """Residuals r (T-k, m) whose Jacobian on frame t + i is J[i] (T-k, m, n), i = 0 .. k."""
@@ -137,6 +146,16 @@ class BorderedSystem:
         if self._band.shape[-1] != depth:
             self._band = torch.zeros(self.T, self.n, depth, dtype=torch.float64)
         return self._band.zero_()
+
+
+def chained(now: Tensor, between: Tensor, x: Tensor) -> Tensor:
+    """Errors x (T, m, ...) times an inverse covariance that is ``now`` (T, m) on the diagonal and ``between`` (T-1, m)
+    from a frame to the next."""
+    now, between = (w.reshape(*w.shape, *[1] * (x.ndim - 2)) for w in (now, between))
+    y = now * x
+    y[:-1] += between * x[1:]
+    y[1:] += between * x[:-1]
+    return y
 
 
 def _pattern(blocks: Tensor, lower: bool) -> tuple[Tensor, Tensor]:

@@ -34,13 +34,26 @@ class BorderedSystem:
             x.zero_()
 
     def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None) -> None:
-        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns."""
+        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, k) on the first k shared unknowns."""
         self.H[0] += J.mT @ J
         self.g += (J.mT @ r[..., None])[..., 0]
         if Js is not None:
-            self.B += J.mT @ Js
-            self.S += torch.einsum("tma,tmb->ab", Js, Js)
-            self.gs += torch.einsum("tma,tm->a", Js, r)
+            k = Js.shape[-1]
+            self.B[..., :k] += J.mT @ Js
+            self.S[:k, :k] += torch.einsum("tma,tmb->ab", Js, Js)
+            self.gs[:k] += torch.einsum("tma,tm->a", Js, r)
+
+    def add_points(self, r: Tensor, J: Tensor, Js: Tensor, own: Tensor) -> None:
+        """Residuals of M points with three shared unknowns each to itself, behind k that all share: r (T, M, 3),
+        J (T, M, 3, n), Js (T, M, 3, k), ``own`` (T, M, 3, 3)."""
+        self.add_frame(r.flatten(1), J.flatten(1, 2), Js.flatten(1, 2))
+        k, behind = Js.shape[-1], slice(Js.shape[-1], Js.shape[-1] + 3 * r.shape[1])
+        self.B[..., behind] += (own.mT @ J).flatten(1, 2).mT
+        cross = torch.einsum("tmij,tmik->mjk", own, Js).flatten(0, 1)
+        self.S[behind, :k] += cross
+        self.S[:k, behind] += cross.T
+        self.S[behind, behind] += torch.block_diag(*(own.mT @ own).sum(0))
+        self.gs[behind] += torch.einsum("tmij,tmi->mj", own, r).flatten()
 
     def add_pair(self, r: Tensor, J0: Tensor, J1: Tensor, Js: Tensor) -> None:
         """Residuals of neighbours t, t + 1: r (T-1, m), J0 and J1 (T-1, m, n), Js (T-1, m, n_shared)."""

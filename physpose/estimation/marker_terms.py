@@ -41,11 +41,12 @@ class MarkerDistance(FrameTerm[State]):
         return 0.5 * loss.sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
-        r = self.residual(kin)
-        w = self.believed(kin).sqrt()[..., None]
-        T, M = self.weight.shape
-        J, Js = (w[..., None] * D[:, :M] for D in (kin.J, kin.Js))
-        system.add_frame((w * r).reshape(T, -1), J.reshape(T, 3 * M, -1), Js.reshape(T, 3 * M, Js.shape[-1]))
+        w, M = self.believed(kin).sqrt()[..., None], self.target.shape[1]
+        r, J, J_scales = w * self.residual(kin), w[..., None] * kin.J[:, :M], w[..., None] * kin.J_scales[:, :M]
+        if len(state.registration):
+            system.add_points(r, J, J_scales, w[..., None] * kin.R_registered)
+        else:
+            system.add_frame(r.flatten(1), J.flatten(1, 2), J_scales.flatten(1, 2))
 
 
 @dataclass

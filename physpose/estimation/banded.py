@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg import cholesky_banded
+from scipy.linalg.lapack import dtbtrs
 from torch import Tensor
 
 FLOOR = 1e-10
@@ -118,27 +119,27 @@ class BorderedSystem:
 
         Raises numpy.linalg.LinAlgError if the damped matrix is not positive definite.
         """
-        factor = self._factor(damping)
+        L = self._factor(damping)
         B = self.B[..., free].reshape(self.T * self.n, -1).numpy()
-        g = self.g.reshape(-1).numpy()
-        HB = cho_solve_banded(factor, np.column_stack([B, g]), check_finite=False)
-        X, y = HB[:, :-1], HB[:, -1]
+        # half = L^-1 [B g]: the Schur complement of H = L L' is S - half' half
+        half, _ = dtbtrs(L, np.column_stack([B, self.g.reshape(-1).numpy()]), uplo="L")
+        half, y = half[:, :-1], half[:, -1]
         S = self.S[free][:, free].numpy()
-        S = S + damping * np.diag(np.diag(S)) - B.T @ X
-        ds = -np.linalg.solve(S, self.gs[free].numpy() - B.T @ y) if S.size else np.zeros(0)
-        dx = -(y + X @ ds)
+        S = S + damping * np.diag(np.diag(S)) - half.T @ half
+        ds = -np.linalg.solve(S, self.gs[free].numpy() - half.T @ y) if S.size else np.zeros(0)
+        dx, _ = dtbtrs(L, -(y + half @ ds), uplo="L", trans="T")
         shared = torch.zeros(self.n_shared, dtype=torch.float64)
         shared[free] = torch.from_numpy(ds)
         return torch.from_numpy(dx).reshape(self.T, self.n), shared
 
-    def _factor(self, damping: float) -> tuple[np.ndarray, bool]:
+    def _factor(self, damping: float) -> np.ndarray:
         """Banded Cholesky factor of H + damping * diag(H), in LAPACK's lower band storage."""
         band = self._in_band()
         # a coordinate that nothing pulls has a zero row: a little of the largest entry keeps it where it is
         diagonal = band[..., 0]
         diagonal.copy_((1 + damping) * diagonal + FLOOR * diagonal.max().clamp(min=0.0))
         columns = band.flatten(0, 1).numpy().T
-        return cholesky_banded(columns, lower=True, overwrite_ab=True, check_finite=False), True
+        return cholesky_banded(columns, lower=True, overwrite_ab=True, check_finite=False)
 
     def _in_band(self) -> Tensor:
         """(T, n, reach + 1): entry (row, column) of H's lower triangle at [column, row - column], as far as any is not

@@ -120,10 +120,12 @@ class Kinematics:
         J[..., :3] = torch.eye(3, dtype=J.dtype)
         return J
 
-    @cached_property
-    def J_turn(self) -> Tensor:
-        """d(angular velocity of bodies)/d(rate of the frame's unknowns) (T, n_bodies, 3, nv), world axes."""
-        return self._chain.turning_jacobian(self.frames)
+    def summed_motion(self, body: Tensor, A: Tensor, a: Tensor) -> Tensor:
+        """sum_s (A_s w_s + a_s x u_s) (T, 3, nv) by the frame's unknowns, as ``KinematicChain.summed_motion`` has it,
+        of a (T, S, 3) whose sum is zero: the pelvis' position, a world vector here, moves nothing."""
+        found = self._chain.summed_motion(self.frames, body, A, a)
+        found[..., :3] = 0.0
+        return found
 
     @cached_property
     def J_scales(self) -> Tensor:

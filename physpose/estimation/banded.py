@@ -73,7 +73,7 @@ class BorderedSystem:
         """Residuals of single frames, not white: r (T, m), J (T, m, n), Js (T, m, n_shared), unweighted, whose inverse
         covariance is ``now`` (T, m) on the diagonal and ``between`` (T-1, m) from a frame to the next."""
         self.H[0] += (now[..., None] * J).mT @ J
-        self.H[1, : self.T - 1] += (between[..., None] * J[1:]).mT @ J[:-1]
+        self.H[1:2, : self.T - 1] += (between[..., None] * J[1:]).mT @ J[:-1]  # a frame alone has no neighbour
         weighed, shared = chained(now, between, r), chained(now, between, Js)
         self.g += (J.mT @ weighed[..., None])[..., 0]
         self.B += J.mT @ shared

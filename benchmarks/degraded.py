@@ -45,7 +45,7 @@ from physpose.types import Keypoints2D
 RESULTS = Path(__file__).parent / "results"
 EVERY, LONGEST = 2, 90  # of 60 frames a second; frames of a piece
 DONOR = {"walk": "walk_ts", "walk_ts": "walk", "STS": "walk"}  # who walks through the picture
-METHODS = ("detector", "+ APRS", "+ chain and physics", "the same, lifter")
+METHODS = ("detector", "+ tracking", "+ APRS", "+ chain and physics", "the same, lifter")
 ASTRAY, OFF = 0.10, 0.05  # of a person's height
 SURE = 0.9
 HEAD = 0.1  # of a person's height, from the eyes to below the chin
@@ -274,7 +274,7 @@ def errors(piece: Piece, kp: Keypoints2D) -> dict[str, float]:
     except NoPersonError:
         return dict.fromkeys(METHODS, float("nan"))
     fits = (physpose.fit(kp, height=piece.height, settings=EstimationSettings(lift=lift)) for lift in (False, True))
-    tracks = (landmarks(seen.keypoints), refined(seen.keypoints), *map(joint_track, fits))
+    tracks = (landmarks(kp), landmarks(seen.keypoints), refined(seen.keypoints), *map(joint_track, fits))
     return {name: error(track, piece) for name, track in zip(METHODS, tracks, strict=True)}
 
 
@@ -362,7 +362,7 @@ def summary(rows: list[dict], scenes: Sequence[str]) -> list[dict]:
             grown = {m: found[m] - before[m] for m in METHODS}
             out.append({
                 "scene": scene, "strength": strength, "clip": "mean", **found, "growth": grown,
-                "clips": len(part), "half": {m: bool(grown[m] < 0.5 * grown[METHODS[0]]) for m in METHODS[2:]},
+                "clips": len(part), "half": {m: bool(grown[m] < 0.5 * grown[METHODS[0]]) for m in METHODS[3:]},
             })  # fmt: skip
     return out
 
@@ -386,7 +386,7 @@ def draw(piece: Piece, donor: Piece, means: list[dict], scenes: Sequence[str], c
                 a.plot(*person[[i, j]].T, color="tab:orange", lw=1.5)
         a.set(title=scene, xticks=[], yticks=[])
         rows = [clean, *(r for r in means if r["scene"] == scene)]
-        for m, color in zip(METHODS, ("tab:orange", "tab:green", "tab:blue", "tab:purple"), strict=True):
+        for m, color in zip(METHODS, ("tab:orange", "tab:olive", "tab:green", "tab:blue", "tab:purple"), strict=True):
             b.plot(range(len(rows)), [r[m] for r in rows], "o-", color=color, label=m)
         ticks = ["clean", *(r["strength"].split()[0] for r in rows[1:])]
         b.set(xticks=range(len(rows)), xticklabels=ticks, ylim=(0, None), xlabel=SCENES[scene][0])

@@ -15,6 +15,7 @@ RARELY = 0.2  # of the frames
 LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 FOOT = ("ankle", "heel", "toe", "foot")
 GAP = 0.25  # [s]
+NO_PICTURE = 1.0  # [s] a gap without any picture, where nothing says that the person was not there
 STRAY = 0.25  # [s]
 GAP_STEPS = 5  # median time steps: slow frame rates have no gap in every step
 
@@ -83,7 +84,7 @@ def without_stray_ends(time: Array, seen: NDArray[np.bool_]) -> tuple[int, int]:
     A few frames beyond a gap tell little, are often another person, and all in between would be made up.
     """
     at = np.flatnonzero(seen)
-    breaks = np.flatnonzero(_gaps(time, seen) > 0)  # between at[b] and at[b + 1]
+    breaks = np.flatnonzero(_gaps(time, seen, NO_PICTURE) > 0)  # between at[b] and at[b + 1]
     runs = [(float(time[r[0]]), float(time[r[-1]])) for r in np.split(at, breaks + 1)]
     while len(runs) > 1 and runs[-1][1] - runs[-1][0] < min(STRAY, runs[-1][0] - runs[-2][1]):
         runs.pop()
@@ -95,14 +96,16 @@ def without_stray_ends(time: Array, seen: NDArray[np.bool_]) -> tuple[int, int]:
 
 def longest_gap(time: Array, seen: NDArray[np.bool_]) -> float:
     """Longest time [s] in which the person is not seen, in frames without them or in missing frames; else 0."""
-    return float(_gaps(time, seen).max(initial=0.0))
+    return float(_gaps(time, seen, GAP).max(initial=0.0))
 
 
-def _gaps(time: Array, seen: NDArray[np.bool_]) -> Array:
-    """Time [s] from each seen frame to the next one; 0 where that is no more than the usual time step."""
-    step = np.diff(time[np.flatnonzero(seen)])
+def _gaps(time: Array, seen: NDArray[np.bool_], no_picture: float) -> Array:
+    """Time [s] from each seen frame to the next one; 0 where that is no more than the usual time step, ``GAP`` if there
+    are frames between, else ``no_picture``."""
+    at = np.flatnonzero(seen)
     usual = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-    return np.where(step > max(GAP, GAP_STEPS * usual), step, 0.0)
+    least = np.where(np.diff(at) > 1, GAP, no_picture)
+    return np.where(np.diff(time[at]) > np.maximum(least, GAP_STEPS * usual), np.diff(time[at]), 0.0)
 
 
 def rarely_seen(kp: Keypoints2D) -> tuple[str, ...]:

@@ -20,7 +20,9 @@ from physpose import cli
 from physpose.chain import KinematicChain
 from physpose.download import cache_dir
 from physpose.errors import InputError, NoPersonError
+from physpose.progress import SILENT
 from physpose.skeleton import load_skeleton
+from physpose.sources import observe
 from physpose.types import Keypoints2D
 
 MODEL = cache_dir() / "pose_landmarker_full.task"
@@ -172,9 +174,9 @@ def test_person_who_leaves_and_returns_is_one_person(seen, tmp_path, capfd):
     uv = seen.uv[0, np.r_[0:T, 0:T, 0:T]].copy()
     uv[T : 2 * T] = np.nan
     summary = fitted(write_coco(tmp_path / "kp.json", uv), capfd, *FILES)
-    assert summary["frames"] == 2 * T
+    assert summary["frames"] == 3 * T  # those of nobody, which the file leaves out, are among them
     assert f"up to {(T + 1) / 30:.2f} s" in warning(summary, "not seen for")
-    assert assumed(summary, "person").startswith(f"person 0 of 1: seen in {2 * T} of {2 * T}")
+    assert assumed(summary, "person").startswith(f"person 0 of 1: seen in {2 * T} of {3 * T}")
 
 
 def test_few_frames_after_a_long_gap_are_left_out(seen, tmp_path, capfd):
@@ -183,6 +185,18 @@ def test_few_frames_after_a_long_gap_are_left_out(seen, tmp_path, capfd):
     summary = fitted(write_coco(tmp_path / "kp.json", uv), capfd, *FILES)
     assert summary["frames"] == T
     warning(summary, r"seen from 0\.00 s to 0\.37 s only")
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(15, T + 3), (45, T)])
+def test_few_frames_after_lost_pictures_are_kept(seen, lost, kept):
+    """No picture for half a second says nothing, one of nobody (above) that the person was elsewhere."""
+    rows = np.r_[0:T, 0:3]
+    frame = np.r_[0:T, T + lost : T + lost + 3]
+    kp = replace(seen, time=frame / 30, uv=seen.uv[:, rows], confidence=seen.confidence[:, rows])
+    options = {"person": None, "detector": "mediapipe", "keypoint_set": None, "fps": None, "image_size": None}
+    one = observe(kp, **options, progress=SILENT)
+    assert one.keypoints.n_frames == kept
+    assert ("is not seen for up to 0.53 s" in " ".join(one.warnings)) == (kept > T)
 
 
 def test_of_two_persons_the_larger_is_taken_unless_told(seen, tmp_path, capfd):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,8 +141,17 @@ def test_alphapose_takes_time_from_image_names(tmp_path, k, keypoint_set):
     frames = [0, 1, 2, 10]  # nobody in between: AlphaPose writes no entry
     save(tmp_path / "alphapose-results.json", results(k, lambda t: f"frame_{t:06d}.jpg", frames))
     kp = read_keypoints(tmp_path / "alphapose-results.json", fps=50)
-    assert_frames(kp, keypoint_set, 10.0 + np.arange(len(keypoint_names(keypoint_set))), frames)
-    np.testing.assert_allclose(kp.time, np.array(frames) / 50)
+    np.testing.assert_allclose(kp.time, np.arange(11) / 50)
+    assert np.isnan(kp.uv[:, 3:10]).all()
+    x = 10.0 + np.arange(len(keypoint_names(keypoint_set)))
+    seen = replace(kp, time=kp.time[frames], uv=kp.uv[:, frames], confidence=kp.confidence[:, frames])
+    assert_frames(seen, keypoint_set, x, frames)
+
+
+def test_pictures_of_nobody_are_not_made_up_by_the_thousand(tmp_path):
+    numbers = [0, 1, 2, 3, 10**7]
+    save(tmp_path / "r.json", results(17, lambda t: numbers[t], range(5)))
+    np.testing.assert_allclose(read_keypoints(tmp_path / "r.json", fps=30).time, np.array(numbers) / 30)
 
 
 def test_coco_results_are_sorted_by_image_id(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,53 @@ def test_who_passes_where_another_was_last_seen_keeps_the_index():
 def test_detector_that_jumps_from_one_person_to_another_makes_two():
     jumper = person(np.where(np.arange(T) < 40, 100, 1100))
     assert track(observed([jumper])).n_persons == 2
+
+
+def test_detector_that_leaves_with_a_passer_does_not_take_the_index_along():
+    walker, passer = person(800 - 60 * t), person(100 + 260 * t, 90)
+    away = (passer - walker)[:, 0, 0]
+    along = (away > 60) & (away < 160)  # a fifth to a half of their size
+    assert 8 < along.sum() < 16
+    seen = np.where(along[:, None, None], passer, walker)
+    tracked, _ = choose_person(track(observed([seen], seed=None)))
+    np.testing.assert_array_equal(np.isfinite(tracked.uv[0, :, 0, 0]), ~along)
+
+
+@pytest.mark.parametrize("when", [33, 42, 51])
+def test_something_else_where_a_person_is_looked_for_is_left_out(when):
+    walker = person(200 + 100 * t)
+    walker[30:55] = np.nan
+    walker[when] = person(200 + 100 * t, 450, 150)[when]
+    tracked, _ = choose_person(track(observed([walker], seed=None)))
+    np.testing.assert_array_equal(np.isfinite(tracked.uv[0, :, 0, 0]), (np.arange(T) < 30) | (np.arange(T) >= 55))
+
+
+def test_wrong_pictures_before_a_return_do_not_take_the_index_along():
+    walker = person(200 + 60 * t)
+    walker[30:38], walker[41:50] = np.nan, np.nan
+    walker[38:41] = person(200 + 60 * t, 100, 200)[38:41] + [90, 150]
+    tracked, _ = choose_person(track(observed([walker], seed=None)))
+    assert np.isfinite(tracked.uv[0, :30]).all()
+    assert np.isfinite(tracked.uv[0, 50:]).all()
+
+
+@pytest.mark.parametrize("every", [2, 10])
+def test_who_is_found_in_few_pictures_is_one_person(every):
+    walker = person(200 + 100 * t)
+    walker[np.arange(T) % every > 0] = np.nan
+    tracked = track(observed([walker]))
+    assert tracked.n_persons == 1
+    assert np.isfinite(tracked.uv[0, ::every]).all()
+
+
+@pytest.mark.parametrize("fps", [5, 10, 240])
+def test_a_jump_of_half_a_height_is_followed_at_any_frame_rate(fps):
+    """Who jumps up and lands: 9.81 m/s^2 of somebody 1.8 m tall are 5.5 heights/s^2."""
+    s = np.arange(int(2 * fps)) / fps
+    flight = 2 * np.sqrt(2 * 0.5 / 5.5)
+    up = np.where((s > 0.5) & (s < 0.5 + flight), 5.5 / 2 * (s - 0.5) * (0.5 + flight - s), 0)
+    kp = observed([person(300 + 50 * s, 400 - 300 * up)])
+    assert track(replace(kp, time=s)).n_persons == 1
 
 
 def test_person_taken_back_to_front_stays_the_same():

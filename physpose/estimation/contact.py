@@ -71,6 +71,7 @@ def outside_feet(wrench: Tensor, arms: Tensor, belief: Tensor, reach: float) -> 
 def smoothed(belief: Tensor, time: Tensor, seconds: float) -> Tensor:
     """The mean of a belief (T,) over ``seconds`` around each frame."""
     half = seconds / 2 + 1e-9
+    time = time.contiguous()  # searchsorted would copy, and warn
     first, last = torch.searchsorted(time, time - half), torch.searchsorted(time, time + half, right=True)
     total = torch.cat([belief.new_zeros(1), belief.cumsum(0)])
     return (total[last] - total[first]) / (last - first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from physpose.types import Array, Keypoints2D
 
 Frames = dict[int, list[Array]]  # frame number -> people (K, 3): x, y [px], confidence
 FORMATS = "an OpenPose folder of *_keypoints.json, AlphaPose JSON, COCO-results JSON or MMPose JSON"
+MOSTLY_EMPTY = 10  # times as many pictures as those with somebody
 
 
 def read_keypoints(
@@ -262,7 +263,7 @@ def _results(content: list[dict[str, Any]], path: Path) -> tuple[Frames, str | N
     if None in numbers.values() or len(set(numbers.values())) < len(numbers):
         raise InputError(f"{path}: each image_id should hold a frame number of its own, as 12 or 'frame_000012.jpg'")
     rank = _frame_numbers(sorted(n for n in numbers.values() if n is not None))
-    frames: Frames = {n: [] for n in rank.values()}
+    frames: Frames = {n: [] for n in _all_between(sorted(rank.values()))}
     for entry in content:
         number = numbers[entry["image_id"]]
         frames[rank[number if number is not None else -1]].append(_triplets(entry["keypoints"], path))
@@ -276,6 +277,12 @@ def _frame_numbers(ids: list[int]) -> dict[int, int]:
     """Id -> frame number: the id itself where ids mostly count by one, else its rank (ids of a data set)."""
     by_one = len(ids) < 2 or np.median(np.diff(ids)) == 1
     return {n: n if by_one else rank for rank, n in enumerate(ids)}
+
+
+def _all_between(numbers: list[int]) -> Sequence[int]:
+    """With the pictures of nobody, which such files leave out; not where most would be such."""
+    every = range(numbers[0], numbers[-1] + 1)
+    return every if len(every) < MOSTLY_EMPTY * len(numbers) else numbers
 
 
 def _mmpose(content: dict[str, Any], path: Path) -> tuple[Frames, str | None]:

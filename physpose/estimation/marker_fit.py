@@ -300,9 +300,7 @@ def _with_misplaced(known: Tensor, along: Tensor, spread: Tensor) -> Tensor:
     return both + both.T + along @ along.T
 
 
-def _by_misplaced(
-    problem: MarkerProblem, kin: Kinematics, n_markers: int, centres: Callable[[Array], Array]
-) -> Tensor:
+def _by_misplaced(problem: MarkerProblem, kin: Kinematics, n_markers: int, centres: Callable[[Array], Array]) -> Tensor:
     """(3 C, 3 M) how far joint centres by rule move along the axes of their bodies, in the rules' standard deviations,
     with each marker that is off its place by its spread along an axis of its body."""
     at, R = kin.points[:1, :n_markers].numpy(), kin.R_registered[0].numpy()

@@ -3,9 +3,10 @@
     PHYSPOSE_DATA=... python benchmarks/uncertainty.py [--fits 12] [--cases walk squat video]
 
 One motion is fitted again and again, each time with fresh errors of its keypoints, drawn as the estimator takes them to
-be: as large as each keypoint's spread in the skeleton file, lasting 0.2 s; the detector's depths, where there are any,
-with 0.1 m along the line of sight. Focal length, height and mass given, all settings the defaults; the people's
-proportions are drawn from what is known of people's, and the fit is not told.
+be: as large as each keypoint's spread in the skeleton file, lasting 0.2 s, and 0.7 of that in the body's own axes all
+through the clip; the detector's depths, where there are any, with 0.1 m along the line of sight. Focal length, height
+and mass given, all settings the defaults; the people's proportions are drawn from what is known of people's, and the
+fit is not told.
 
 "walk", "squat": simulations; "walk 2 px": the same walk with white errors of 2 px, far fewer than the estimator reckons
 with. "video": a phone's clip of a walk; what is drawn anew is the error about the motion that was found in it, which
@@ -43,6 +44,7 @@ from torque_noise import ADULT, EARTH, PIXELS, lasting, people, resting
 import physpose
 from physpose import FitResult, KinematicChain
 from physpose.estimation.dynamics import dynamics_of
+from physpose.estimation.settings import EstimationSettings
 from physpose.progress import SILENT
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Camera, Keypoints2D, Motion
@@ -55,6 +57,7 @@ from synthetic import beside  # noqa: E402
 FPS = 30.0
 EDGE = 0.2  # [s] at both ends, which are left out
 DEPTH = (0.03, 0.03, 0.10)  # [m] errors of a detector's depths, camera x, y, z
+LASTING = EstimationSettings().lasting
 INSIDE = 1.645  # sigma of a 90 % interval
 VIDEO = "opencap_visualizer_samples/public/samples/walk/video.mp4"
 LEGS = ("hip", "knee", "ankle", "subtalar", "mtp")
@@ -86,7 +89,11 @@ class Case:
         rng = np.random.default_rng(seed)
         kset = self.skeleton.keypoint_set(self.keypoint_set)
         chain = KinematicChain(self.skeleton)
-        points = chain.locate(chain.fk(torch.as_tensor(self.truth.q)), chain.points(kset.points)).numpy()
+        places = chain.points(kset.points)
+        moved = LASTING * kset.sigma[:, None] * rng.standard_normal((len(kset.sigma), 3))
+        if self.white is None:  # where the detector sees them on this body
+            places = places._replace(offset=places.offset + torch.as_tensor(moved))
+        points = chain.locate(chain.fk(torch.as_tensor(self.truth.q)), places).numpy()
         before = self.camera.to_camera(points)
         uv, shape = self.camera.project(points), points.shape[:2]
         if self.white is None:

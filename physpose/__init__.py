@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from physpose.inverse import inverse_dynamics as inverse_dynamics
     from physpose.pipeline import fit as fit
     from physpose.result import FitResult as FitResult
+    from physpose.saved import load_result as load_result
     from physpose.skeleton import load_skeleton as load_skeleton
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ _HOME = {
     "check": "physpose.checking",
     "fit": "physpose.pipeline",
     "inverse_dynamics": "physpose.inverse",
+    "load_result": "physpose.saved",
     "load_skeleton": "physpose.skeleton",
 }
 _SUBPACKAGES = ("dynamics",)

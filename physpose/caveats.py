@@ -35,8 +35,10 @@ SLOWEST = 14.0  # [1/s]
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
 
 
-def checked_gravity(gravity: object, steepest: float = 0.0) -> Array:
+def checked_gravity(gravity: object, steepest: float = 0.0, *, estimable: bool = False) -> Array:
     """Gravity (3,) [m/s^2] in a world whose z is up, or the normal of a floor that slopes by up to ``steepest`` [rad].
+
+    ``estimable``: the message says that it may be estimated, too.
 
     Raises:
         InputError: not three numbers, not finite, or not along -z.
@@ -49,7 +51,8 @@ def checked_gravity(gravity: object, steepest: float = 0.0) -> Array:
     if not along or g[2] > 0:
         given = f"({', '.join(f'{x:g}' for x in g)})" if g.ndim == 1 and g.size else repr(gravity)
         raise InputError(
-            f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit, or 'estimate'"
+            f"gravity {given} [m/s^2]; the world's z is up: (0, 0, -9.81) on earth, (0, 0, 0) in orbit"
+            + (", or 'estimate'" if estimable else "")
             + ("; or z is the normal of a floor that slopes by less than 45 deg" if steepest else "")
         )
     return g

@@ -26,6 +26,7 @@ from physpose.plausibility.recording import located
 from physpose.plausibility.simulated import with_mujoco
 from physpose.result import result_columns
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Contacts, Motion
 
@@ -87,6 +88,8 @@ def check(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     who = {"age": age, "sex": sex, "height": height, "mass": mass}
+    if isinstance(skeleton, Skeleton):
+        refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(
         skeleton, **shape_of(motion, skeleton, who)
     )  # fmt: skip

@@ -22,13 +22,13 @@ def add_view(commands: Any) -> None:
 
 
 def _view(args: argparse.Namespace) -> int:
-    from physpose.io.results import read_result
+    from physpose.saved import load_result
     from physpose.skeleton import load_skeleton
     from physpose.viz.actor import actors
     from physpose.viz.viewer import view
 
     body = None if args.skeleton is None else load_skeleton(args.skeleton)
-    shown = actors([(path, read_result(path, body)) for path in args.result])
+    shown = actors([(path, load_result(path, body)) for path in args.result])
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
         view(shown, host=args.host, port=args.port, stay=args.stay, ready=_say)
     return EXIT_OK

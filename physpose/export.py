@@ -211,6 +211,8 @@ def _stack(columns: list[Array], result: FitResult) -> Array:
 def _about(result: FitResult) -> dict[str, Any]:
     import physpose
 
+    k = result.keypoints
+    seen = {} if k is None else {"keypoint_set": k.keypoint_set, "keypoint_source": k.source}
     return {
         "physpose": physpose.__version__,
         "source": result.source,
@@ -222,6 +224,7 @@ def _about(result: FitResult) -> dict[str, Any]:
         "floor": result.floor,
         "belt": result.belt.tolist(),
         "status": asdict(result.status),
+        **seen,
         "conventions": "SI units, radians, world z up; q = pelvis position, quaternion xyzw, coordinates; v in the "
         "pelvis frame; positions are body origins",
     }

@@ -21,9 +21,10 @@ from physpose.io.amass import is_amass_file, read_amass
 from physpose.io.forces import Forces, read_forces
 from physpose.known_motion import Kinematics, read_motion
 from physpose.plausibility.settings import PlausibilitySettings
-from physpose.residuals import ResidualReport, residual_report
+from physpose.residuals import ResidualReport, residual_report, unsupported_report
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.smpl_file import is_smpl_file, read_smpl_file, same_shapes, sex_in_path
 from physpose.types import Array, Assumption, Contacts, Energy, FitStatus, Motion, Wrench
@@ -82,6 +83,8 @@ def inverse_dynamics(
     """
     start = clock.perf_counter()
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
+    if isinstance(skeleton, Skeleton):
+        refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **shape_of(motion, skeleton, who))
     check_masses(body)
     g = checked_gravity(gravity if gravity is not None else body.gravity if body.gravity is not None else EARTH)
@@ -293,11 +296,11 @@ class Evidence(Protocol):
 def with_residual(
     motion: Motion, body: Skeleton, gravity: Array, limits: PlausibilitySettings | None, plates: PlateSettings | None
 ) -> tuple[Motion, tuple[Evidence, ...]]:
-    """The motion with the frames in which a force was missing marked, and the report; without forces nothing.
+    """The motion with the frames in which a force was missing marked, and the report; without forces the report alone.
 
-    The motion's contacts are measured ones; limits and plates None: their defaults.
+    The motion's contacts are measured ones, or none; limits and plates None: their defaults.
     """
     if motion.contacts.valid is None:
-        return motion, ()
+        return motion, (unsupported_report(motion, body, gravity, plates),)
     report = residual_report(motion, body, gravity, limits or PlausibilitySettings(), plates)
     return replace(motion, contacts=replace(motion.contacts, valid=report.valid)), (report,)

@@ -21,7 +21,9 @@ from physpose.conventions import (
 from physpose.errors import InputError
 from physpose.io.amass import amass_motion, is_amass_file
 from physpose.io.bvh import read_bvh
+from physpose.io.npz import read_npz
 from physpose.io.storage import Storage, read_storage
+from physpose.saved import columns_of_q
 from physpose.signals import FILTER, spline_derivatives
 from physpose.signals import lowpass as filtered
 from physpose.skeleton.model import Skeleton
@@ -192,15 +194,13 @@ def _from_npz(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinemati
         moved = amass_motion(path, skeleton)
         known = _from_q(moved.time, moved.q, skeleton, lowpass, moved.source)
         return replace(known, warnings=(*known.warnings, *moved.warnings))
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = set(file.files)
-            arrays = {k: file[k] for k in ("time", "q") if k in held}
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as .npz: {error}") from error
-    if len(arrays) != 2:
-        raise InputError(f"{path} has no arrays 'time' and 'q'; it has {_listed(sorted(held))}")
-    return _from_q(arrays["time"], arrays["q"], skeleton, lowpass, str(path))
+    arrays, held = read_npz(path, ("time", "q", "coordinate_names"))
+    if not {"time", "q"} <= arrays.keys():
+        raise InputError(f"{path} has no arrays 'time' and 'q'; it has {_listed(held)}")
+    q = arrays["q"]
+    if "coordinate_names" in arrays:
+        q = q[:, columns_of_q(arrays, skeleton, path)]
+    return _from_q(arrays["time"], q, skeleton, lowpass, str(path))
 
 
 def _from_q(

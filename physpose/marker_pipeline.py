@@ -37,6 +37,7 @@ from physpose.progress import SILENT, Progress
 from physpose.residuals import ResidualReport
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.skeleton.subject import NO_HEIGHT
 from physpose.types import Array, Assumption, FitStatus, Markers, Motion, Sigma
@@ -46,6 +47,7 @@ MODELS = (".osim", ".xml")  # files of bodies of one size
 STEEPEST = np.pi / 4  # [rad] slope of a floor
 MISPLACED = 6.0  # standard deviations of a marker's place, all three axes together
 FAR = 0.04  # [m] root mean square distance of markers from a body above which body or labels are in doubt
+OTHER_SIZE, ANOTHER_SIZE = 0.08, 0.15  # of the logarithm of all bones' length: of a stature that was told, that was not
 MARKER_RADIUS = 0.007  # [m] of common markers, 14 mm wide
 
 
@@ -79,7 +81,8 @@ def fit_marker_file(
         PhysposeError (a ValueError): says what was given and what is possible.
     """
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, STEEPEST)
+    progress, watch = progress or SILENT, Watch()
+    g = checked_gravity(EARTH if unknown else gravity, STEEPEST, estimable=True)
     with watch("reading"), progress.stage("read markers"):
         moving = read_marker_file(source, units, up)
         still = None if static is None else read_marker_file(static, units, up)
@@ -142,6 +145,7 @@ def _subject(
 def _body(skeleton: str | Path | Skeleton, who: Mapping[str, Any], given: Mapping[str, Any]) -> Skeleton:
     """The skeleton before the fit, with what the files told of the subject marked as theirs."""
     if isinstance(skeleton, Skeleton):
+        refuse_description(**given)
         return skeleton
     body = load_skeleton(skeleton, **who)
     told = {n for n, x in who.items() if x is not None and given[n] is None}
@@ -196,7 +200,9 @@ def _result(
     assumptions = (*body.assumptions, *seen.assumptions, *_found(body, fitted, seen, *found), _closeness(fitted))
     own = (w for w in body.warnings if not (found[0] and w.startswith(NO_HEIGHT)))  # the markers told the size
     warnings = (*own, *(w for f in files if f for w in f.warnings), *seen.warnings, *fitted.notes)
-    warnings += (*_displaced(fitted, seen), *_far(fitted, found), *length_caveat(motion.time), *_unsettled(fitted))
+    misfit = _wrong_size(body, fitted.skeleton) if found[0] else ()
+    warnings += misfit or _displaced(fitted, seen)  # a body of the wrong size has its markers in odd places
+    warnings += (*_far(fitted, found), *length_caveat(motion.time), *_unsettled(fitted))
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)
         assumptions, warnings = (*assumptions, residual), (*warnings, *more)
@@ -247,6 +253,22 @@ def _length_changes(before: Skeleton, after: Skeleton) -> Array:
     a, b = (np.array([np.linalg.norm(x.joint.translation) for x in s.bodies[1:]]) for s in (before, after))
     long = a > 0
     return b[long] / a[long] if long.any() else np.ones(1)
+
+
+def _wrong_size(before: Skeleton, after: Skeleton) -> tuple[str, ...]:
+    """Are the bones that the markers show those of somebody far taller or smaller than was said?"""
+    long = [sum(float(np.linalg.norm(b.joint.translation)) for b in s.bodies[1:]) for s in (before, after)]
+    height = next((a for a in before.assumptions if a.what == "height"), None)
+    if before.subject is None or height is None or long[0] == 0:
+        return ()
+    ratio, told = long[1] / long[0], not height.source.startswith("not given")
+    if abs(np.log(ratio)) < (OTHER_SIZE if told else ANOTHER_SIZE):
+        return ()
+    size, said = before.subject.height, "given" if told else "taken"
+    return (
+        f"the markers show bones {100 * ratio:.0f} % as long as of somebody of the {size:.2f} m {said}: give "
+        f"height={ratio * size:.2f}, about, and mass=; or is it the unit of length?",
+    )
 
 
 def _used(fitted: MarkerFit) -> Array:

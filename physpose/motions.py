@@ -114,15 +114,15 @@ def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], reading: 
 
 
 def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
-    from physpose.io.results import read_result
+    from physpose.saved import load_result
 
     if is_amass_file(path):
         body = body or load_skeleton(**who)
         moved = reading(path, body)
         return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
-    saved = read_result(path, body)
+    saved = load_result(path, body)
     own = saved.skeleton if body is None else None
-    found = _computed(saved.motion, own, str(path), saved.gravity, body, reading)
+    found = _computed(saved, own, str(path), saved.gravity, body, reading)
     return replace(found, floor=saved.floor, belt=saved.belt)
 
 

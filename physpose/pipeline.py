@@ -37,8 +37,9 @@ from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
 from physpose.skeleton import load_skeleton
+from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
-from physpose.sources import Observations, observe
+from physpose.sources import Observations, observe, refuse_for_video
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion
 from physpose.views import Views, observe_views
 
@@ -154,7 +155,9 @@ def _fit_pictures(
 ) -> FitResult:  # fmt: skip
     """``fit`` of a video or keypoints."""
     unknown = isinstance(gravity, str) and gravity == ESTIMATE
-    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity)
+    progress, watch, g = progress or SILENT, Watch(), checked_gravity(EARTH if unknown else gravity, estimable=True)
+    if isinstance(skeleton, Skeleton):
+        refuse_description(**who)
     body = skeleton if isinstance(skeleton, Skeleton) else load_skeleton(skeleton, **who)
     body = body if holds is None else body.holding(holds)
     height_known = isinstance(skeleton, Skeleton) or who["height"] is not None
@@ -215,6 +218,7 @@ def _look(source: Any, detector: str, of_video: dict[str, Any], progress: Progre
     several = isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, Path, Keypoints2D))
     if several:
         return _SeenByMany(observe_views(source, camera, **options))
+    refuse_for_video(source, of_video)
     if isinstance(camera, Camera):
         options["image_size"] = camera.image_size
     seen = observe(source, **options)

@@ -68,6 +68,21 @@ def residual_report(
     )
 
 
+def unsupported_report(
+    motion: Motion, skeleton: Skeleton, gravity: Array, settings: PlateSettings | None = None
+) -> ResidualReport:
+    """Of a motion that was given no forces: the frames in which something must have carried the body."""
+    weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
+    carried = _unmeasured(motion, (settings or PlateSettings()).unmeasured * weight)
+    if skeleton.bodies[0].joint.kind != "free" or not carried.any():
+        return ResidualReport(valid=np.ones_like(carried), assumptions=(), warnings=(), details={})
+    doubt = (
+        f"no forces were given, but in {int(carried.sum())} of {len(carried)} frames something carries the body: what "
+        "it does is at the root, and the torques of the limbs that it touches lack it; give the forces"
+    )
+    return ResidualReport(valid=~carried, assumptions=(), warnings=(doubt,), details={})
+
+
 NOTHING_VALID = "in no frame were all contacts measured: torques below the trunk are not to be trusted"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from physpose.conventions import rotation_vectors
+from physpose.conventions import PELVIS_COORDINATES, rotation_vectors
 from physpose.errors import InputError, UnknownNameError
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Camera, FitStatus, Keypoints2D, Motion, Sigma
@@ -54,7 +54,7 @@ class CoordinateResult:
     sigma: CoordinateSigma | None  # None: the source gave no standard deviations
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FitResult(Motion):
     """A motion with its skeleton, its source and everything that was assumed on the way.
 
@@ -89,10 +89,20 @@ class FitResult(Motion):
             if n != T:
                 raise InputError(f"{name} has {n} frames, time has {T}")
 
+    def __repr__(self) -> str:
+        """In one line; the arrays themselves would flood a notebook."""
+        seconds = self.time[-1] - self.time[0]
+        how = "" if self.status.converged else ", NOT converged"
+        return (
+            f"<FitResult of {self.source}: {self.skeleton.name}, {self.skeleton.mass:.1f} kg, {len(self.time)} frames, "
+            f'{seconds:.2f} s{how}; result["{self.coordinate_names[-1]}"], .summary(), .report(path), .save(folder)>'
+        )
+
     def __getitem__(self, name: str) -> CoordinateResult:
         """One coordinate by its name, e.g. "knee_angle_r".
 
         Raises:
+            InputError: one of OpenSim's coordinates of the pelvis, which is free; the message says where they are.
             UnknownNameError: no such coordinate; the message lists those that exist.
         """
         for c in result_columns(self.skeleton):
@@ -108,6 +118,11 @@ class FitResult(Motion):
                     power=self.power[:, c.v],
                     sigma=self._sigma_of(c.v),
                 )
+        if name in PELVIS_COORDINATES:
+            raise InputError(
+                f"{name!r} is part of where the pelvis is, result.q[:, :7]; OpenSim's six of it come first in "
+                "physpose.conventions.q_to_opensim(result.skeleton, result.q), and in the saved motion.mot"
+            )
         raise UnknownNameError("coordinate", name, self.coordinate_names)
 
     def _sigma_of(self, i: int) -> CoordinateSigma | None:

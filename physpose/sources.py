@@ -22,6 +22,8 @@ from physpose.seen import checked_keypoints, longest_gap, rarely_seen, seen_fram
 from physpose.types import Assumption, Keypoints2D
 
 KEYPOINT_SUFFIXES = (".json",)
+MOTION_SUFFIXES = (".mot", ".sto", ".bvh", ".npz")
+POSSIBLE = "give a video path, a keypoint file or folder, or an array (T, K, 2|3)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ def observe(
         if path.is_dir() or path.suffix.lower() in KEYPOINT_SUFFIXES:
             found = read_keypoints(path, fps=fps, keypoint_set=keypoint_set, image_size=image_size)
         else:
+            _refuse_motion(path)
             video = Video.open(path)
             found, background = _detect(video, detector, progress)
     else:
@@ -82,16 +85,29 @@ def _with_camera_at_rest(seen: Observations, background: CameraMotion) -> Observ
     return replace(seen, assumptions=(line,), warnings=(*doubts, *seen.warnings))
 
 
+def refuse_for_video(source: Any, given: Mapping[str, Any]) -> None:
+    """Refuse what describes keypoints where ``source`` is a video's path: it would have no effect."""
+    if not isinstance(source, (str, Path)) or Path(source).is_dir() or Path(source).suffix.lower() in KEYPOINT_SUFFIXES:
+        return
+    useless = [name for name in ("keypoint_set", "fps", "image_size") if given[name] is not None]
+    if useless:
+        raise InputError(f"{', '.join(useless)}: for keypoints; {Path(source).name} is a video: leave out")
+
+
+def _refuse_motion(path: Path) -> None:
+    if path.suffix.lower() in MOTION_SUFFIXES:
+        raise InputError(f"{path} holds a motion that is known already: use inverse dynamics, or check")
+
+
 def _from_array(
     source: Any, keypoint_set: str | None, fps: float | None, image_size: tuple[int, int] | None
 ) -> Keypoints2D:
     try:
         array = np.asarray(source, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(
-            f"cannot fit a {type(source).__name__}; "
-            "give a video path, a keypoint file or folder, or an array (T, K, 2|3)"
-        ) from None
+        raise InputError(f"cannot fit a {type(source).__name__}; {POSSIBLE}") from None
+    if array.ndim == 0:
+        raise InputError(f"cannot fit {source!r}; {POSSIBLE}")
     if keypoint_set is None:
         raise InputError("an array of keypoints needs keypoint_set=, e.g. 'coco17', 'blazepose33', 'openpose_body25'")
     return keypoints_from_array(array, fps=fps, keypoint_set=keypoint_set, image_size=image_size)

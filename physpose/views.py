@@ -59,6 +59,9 @@ def observe_views(sources: Sequence[Any], calibration: Any, **options: Any) -> V
 
 
 def _cameras(sources: Sequence[Any], calibration: Any) -> tuple[RigCamera, ...]:
+    markers = [str(s) for s in sources if isinstance(s, (str, Path)) and Path(s).suffix.lower() in (".trc", ".c3d")]
+    if markers:
+        raise InputError(f"{', '.join(markers)}: marker files are fitted one at a time, or as clips of a batch")
     if calibration is None:
         raise InputError(f"{len(sources)} videos need their calibration: camera='Calib.toml'")
     if isinstance(calibration, (str, Path)):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+import physpose
 from physpose import conventions, load_skeleton
 from physpose.dynamics.pinocchio_backend import PinocchioModel
-from physpose.errors import InputError, UnknownNameError
+from physpose.errors import InputError, SubjectError, UnknownNameError
 from physpose.skeleton.mjcf import to_mjcf
 
 RTOL = 1e-9  # two programs' inverse dynamics, float64
@@ -104,3 +105,16 @@ def test_impossible_devices_are_refused(adult, change, message):
 def test_an_unknown_body_is_refused_with_those_that_exist(adult):
     with pytest.raises(UnknownNameError, match="'thigh'.*femur_r"):
         adult.attach("thigh", 1.0, COM)
+
+
+def test_a_loaded_body_is_not_described_again():
+    body = load_skeleton("adult", height=1.8, mass=80.0).attach("tibia_r", 2.0, (0, -0.1, 0))
+    arrays = (np.arange(5) / 50, np.tile(body.neutral, (5, 1)))
+    calls = (
+        lambda who: physpose.fit("clip.mp4", skeleton=body, **who),
+        lambda who: physpose.inverse_dynamics(arrays, body, **who),
+        lambda who: physpose.check(arrays, body, **who),
+    )
+    for call in calls:
+        with pytest.raises(SubjectError, match="its own sizes and masses; leave out height, mass"):
+            call({"height": 1.6, "mass": 60.0})

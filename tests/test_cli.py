@@ -376,6 +376,7 @@ def test_skeletons_shows_the_body_of_that_subject(capsys):
         ("clip.mp4 --mass -5", "mass -5"),
         ("clip.mp4 --age 300", "age 300"),
         ("clip.mp4 --sex q", "'q'"),
+        ("clip.mp4 --fps 30", "fps: for keypoints; clip.mp4 is a video"),
         ("clip.mp4 --skeleton chidl", "unknown skeleton 'chidl'; known: adult, child, infant"),
         ("clip.mp4", "clip.mp4 is not a video"),
         ("empty.mp4", "empty.mp4"),

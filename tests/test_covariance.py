@@ -8,7 +8,7 @@ import torch
 from estimation_cases import dense
 
 from physpose.estimation.banded import BorderedSystem
-from physpose.estimation.covariance import band_covariance
+from physpose.estimation.covariance import band_covariance, with_lasting_errors
 
 N, SHARED = 4, 3
 
@@ -45,6 +45,25 @@ def test_windows_are_those_of_the_dense_inverse(T, width, moving):
         np.testing.assert_allclose(windows[t].numpy(), full[np.ix_(keep, keep)], rtol=1e-7, atol=1e-9)
     alone = found.windows(first, length).numpy()
     np.testing.assert_allclose(alone, windows[:, : length * N, : length * N].numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("T", "width"), [(4, 3), (9, 3), (10, 2)])
+@pytest.mark.parametrize("moving", [(True, False, True), (False, False, False)])
+def test_errors_that_nobody_sought_add_what_they_pull(T, width, moving):
+    """Of x = -A^-1 (noise + C b): A^-1 + A^-1 C V C' A^-1, dense."""
+    system, free = system_of(T, width), torch.tensor(moving)
+    rng = np.random.default_rng(1)
+    by_frames, by_shared = torch.as_tensor(rng.normal(size=(T, N, 2))), torch.as_tensor(rng.normal(size=(SHARED, 2)))
+    variance = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    pull = torch.cat([by_frames.flatten(0, 1), by_shared[free]]).numpy()
+    moved = inverse(system, free) @ pull
+    full = inverse(system, free) + moved @ np.diag(variance) @ moved.T
+    found = with_lasting_errors(system, free, (by_frames, by_shared), variance)
+    first, k = torch.arange(T - 2), sum(moving)
+    windows = found.windows(first, 3, slice(0, k)).numpy()
+    for t in first.tolist():
+        keep = np.r_[t * N : (t + 3) * N, T * N : T * N + k]
+        np.testing.assert_allclose(windows[t], full[np.ix_(keep, keep)], rtol=1e-7, atol=1e-9)
 
 
 def test_an_unknown_nothing_is_said_about_has_no_covariance():

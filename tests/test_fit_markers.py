@@ -1,6 +1,7 @@
 """``fit`` of marker files: a made-up walk whose angles and torques are known, and real recordings."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -167,6 +168,15 @@ def test_size_is_found_from_the_markers(made, files):
     assert "height was not given" not in said(found)
     expected = leg(physpose.load_skeleton("adult", sex="m", mass=72.0))
     assert abs(leg(found.skeleton) - leg(made.body)) < 0.6 * abs(expected - leg(made.body)) + 0.01
+
+
+@pytest.mark.parametrize(("who", "told"), [({"age": 8}, "taken"), ({"height": 1.30, "mass": 28.0}, "given")])
+def test_markers_of_somebody_taller_are_told(made, files, who, told):
+    """A man of 1.75 m, taken for a child: not his labels are wrong."""
+    found = physpose.fit(files / "walk.trc", "child", **who)
+    size = re.search(rf"somebody of the 1\.\d\d m {told}: give height=(\d\.\d\d)", said(found))
+    assert float(size[1]) == pytest.approx(1.75, abs=0.15)
+    assert "labels exchanged" not in said(found)
 
 
 def test_subject_parameters_in_their_units():

@@ -20,12 +20,12 @@ from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.forces import ContactForces, contact_forces
 from physpose.estimation.holds import hold_belief, holding_last
 from physpose.estimation.settings import EstimationSettings
-from physpose.io.results import read_result
 from physpose.pipeline import fit
 from physpose.plausibility.assess import assess
 from physpose.plausibility.recording import Recording
 from physpose.plausibility.simulated import FORCE, with_mujoco
 from physpose.result import FitResult
+from physpose.saved import load_result
 from physpose.skeleton.mjcf import to_mjcf
 from physpose.skeleton.model import Hold, Skeleton
 from physpose.spatial import quat_to_matrix
@@ -221,10 +221,10 @@ def test_without_a_word_of_it_nothing_holds(hanging):
 def test_it_is_saved_and_checked_as_it_was(seen, tmp_path):
     result, _ = seen
     result.save(tmp_path)
-    saved = read_result(tmp_path)
+    saved = load_result(tmp_path)
     assert not saved.floor
     assert [h.name for h in saved.skeleton.hold_points] == [f"hold_{n}" for n in HANDS]
-    np.testing.assert_allclose(saved.motion.contacts.force, result.contacts.force)
+    np.testing.assert_allclose(saved.contacts.force, result.contacts.force)
     for again in (physpose.check(result), physpose.check(tmp_path)):
         assert {m.name for m in again.failed} == {m.name for m in result.plausibility.failed}
         assert "friction" not in {m.name for m in again.measures}

@@ -280,3 +280,39 @@ def test_a_lone_force_on_a_body_without_feet(made):
         physpose.inverse_dynamics((made.time, made.q), lame, forces=Forces(wrenches=(lone,), source="made up"))
     held = Forces(wrenches=(replace(lone, body="hand_r"),), source="made up")
     assert physpose.inverse_dynamics((made.time, made.q), lame, forces=held).contacts.bodies == ("hand_r",)
+
+
+def test_a_saved_results_coordinates_are_found_by_their_names(made, tmp_path):
+    """skeleton.xml has them in another order than the arrays beside it."""
+    first = physpose.inverse_dynamics((made.time, made.q), made.body)
+    first.save(tmp_path)
+    beside = load_skeleton(tmp_path / "skeleton.xml")
+    assert beside.coordinate_names != made.body.coordinate_names
+    again = physpose.inverse_dynamics(tmp_path / "result.npz", beside)
+    for name in made.body.coordinate_names:
+        np.testing.assert_allclose(again[name].q, first[name].q, atol=1e-9, err_msg=name)
+    other = load_skeleton("infant", age=1.0)
+    other = replace(other, bodies=other.bodies[:-1])
+    with pytest.raises(InputError, match="is of another body than infant"):
+        physpose.inverse_dynamics(tmp_path / "result.npz", other)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x05\x06" + bytes(18)])
+def test_a_broken_npz_is_refused_without_advice_to_unpickle(made, tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz") as refusal:
+        physpose.inverse_dynamics(tmp_path / "a.npz", made.body)
+    assert "pickle" not in str(refusal.value)
+
+
+def test_who_is_carried_without_forces_is_told(made):
+    def doubts(**given):
+        return " ".join(physpose.inverse_dynamics((made.time, made.q), made.body, **given).warnings)
+
+    assert "no forces were given" in doubts()
+    assert "no forces were given" not in doubts(forces=made.forces)
+    falling = made.q.copy()  # z = z0 - g t^2 / 2 of a stiff body: nothing carries it
+    falling[:] = made.q[0]
+    falling[:, 2] += 10.0 - 9.81 / 2 * made.time**2
+    flight = physpose.inverse_dynamics((made.time, falling), made.body)
+    assert "no forces were given" not in " ".join(flight.warnings)

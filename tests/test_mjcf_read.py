@@ -10,8 +10,10 @@ from dynamics_trees import TREES, random_state
 from physpose import conventions
 from physpose.dynamics.pinocchio_backend import PinocchioModel
 from physpose.errors import InputError
+from physpose.skeleton import load_skeleton
 from physpose.skeleton.mjcf import save_mjcf
 from physpose.skeleton.mjcf_read import read_mjcf
+from physpose.skeleton.pose import neutral_pose
 
 FOREIGN = """
 <mujoco model="foreign">
@@ -116,3 +118,13 @@ def test_what_cannot_be_read_says_why(foreign, change, message):
     foreign.write_text(FOREIGN.replace(*change))
     with pytest.raises(InputError, match=message):
         read_mjcf(foreign)
+
+
+@pytest.mark.parametrize(("name", "age"), [("adult", None), ("child", 8)])
+def test_a_saved_body_stands_where_it_stood(name, age, tmp_path):
+    body = load_skeleton(name, age=age)
+    again = read_mjcf(body.save(tmp_path / "body.xml"))
+    np.testing.assert_allclose(again.neutral[:7], body.neutral[:7], atol=1e-12)
+    p, found = neutral_pose(body)[0], neutral_pose(again)[0]
+    for part in body.body_names:
+        np.testing.assert_allclose(found[part], p[part], atol=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,9 @@ def test_a_motion_that_flies_apart_leaves_no_trace(squat, adult, tmp_path, monke
     assert np.isfinite(u.com_distance).all()
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
+
+
+def test_a_body_whose_neutral_pose_is_under_the_floor_is_refused(squat, adult):
+    sunk = replace(adult, neutral=np.r_[np.zeros(3), adult.neutral[3:]])
+    with pytest.raises(InputError, match="cannot stand: its neutral pose is not above the floor"):
+        upright_check(sunk, squat.time, squat.q, squat.v, squat.a, squat.tau)

@@ -278,3 +278,15 @@ def test_a_killed_save_leaves_no_half_written_result(tmp_path, existed):
         assert {p.name: p.read_bytes() for p in out.iterdir() if not p.name.startswith(".physpose-")} == before
     else:
         assert not out.exists()
+
+
+def test_a_result_is_shown_in_one_line(result):
+    shown = repr(result)
+    assert "\n" not in shown
+    assert f"{len(result.time)} frames" in shown
+    assert "NOT converged" in repr(replace(result, status=replace(result.status, converged=False)))
+
+
+def test_pelvis_coordinates_of_opensim_are_told_where_they_are(result):
+    with pytest.raises(InputError, match=r"result\.q\[:, :7\]"):
+        result["pelvis_tilt"]

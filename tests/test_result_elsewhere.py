@@ -9,11 +9,12 @@ import pytest
 import torch
 from example_result import example_result
 
+import physpose
 from physpose.chain import KinematicChain
 from physpose.conventions import q_to_mujoco
 from physpose.errors import InputError
 from physpose.io.bvh import read_bvh
-from physpose.io.results import read_result
+from physpose.saved import load_result
 
 ATOL = 1e-6  # [m]; files hold ten digits
 
@@ -65,15 +66,32 @@ def test_mujoco_stands_where_we_do(result, files):
     """The saved MJCF and qpos from the saved arrays: as a reader of the folder would do it."""
     import mujoco
 
-    saved = read_result(files["npz"].parent)
+    saved = load_result(files["npz"].parent)
     model = mujoco.MjModel.from_xml_path(str(files["skeleton"]))
     data = mujoco.MjData(model)
     for frame in (0, 11, 29):
-        data.qpos = q_to_mujoco(saved.skeleton, saved.motion.q)[frame]
+        data.qpos = q_to_mujoco(saved.skeleton, saved.q)[frame]
         mujoco.mj_forward(model, data)
         for k, name in enumerate(result.skeleton.body_names):
             np.testing.assert_allclose(data.body(name).xpos, result.positions[frame, k], atol=1e-9)
         np.testing.assert_allclose(data.subtree_com[0], result.com[frame], atol=1e-9)
+
+
+def test_a_loaded_result_is_the_one_that_was_saved(result, files, tmp_path):
+    """By names: the saved body has its coordinates in an order of its own."""
+    loaded = physpose.load_result(files["npz"].parent)
+    for c in result.coordinate_results():
+        for field in ("q", "v", "a", "tau", "power"):
+            np.testing.assert_allclose(getattr(loaded[c.name], field), getattr(c, field), atol=1e-12, err_msg=c.name)
+    assert (loaded.assumptions, loaded.warnings, loaded.source) == (result.assumptions, result.warnings, result.source)
+    assert loaded.status == result.status
+    assert loaded.contacts.method == result.contacts.method
+    assert loaded.keypoints.keypoint_set == result.keypoints.keypoint_set
+    np.testing.assert_array_equal(loaded.keypoints.uv, result.keypoints.uv)
+    frame, again = result.to_frame(), loaded.save(tmp_path / "again")
+    assert set(loaded.to_frame().columns) == set(frame.columns)
+    np.testing.assert_allclose(loaded.to_frame()[frame.columns], frame, atol=1e-9)
+    assert again.keys() == files.keys()
 
 
 def test_bvh_moves_alike(result, files):

@@ -371,6 +371,11 @@ def test_lists_and_describes():
         assert word in text
 
 
+def test_a_skeleton_needs_a_name():
+    with pytest.raises(InputError, match="a skeleton's name or file is needed; NoneType given"):
+        load_skeleton(None)
+
+
 def test_unknown_names_tell_what_exists(man):
     with pytest.raises(UnknownNameError, match="adult, child, infant"):
         load_skeleton("martian")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from estimation_cases import SIZE, marching, seen
 
+import physpose
 from physpose.errors import InputError, NoPersonError
 from physpose.progress import SILENT
 from physpose.sources import Observations, observe
@@ -150,6 +151,19 @@ def test_arrays_of_other_shapes_are_refused(shape):
 def test_what_is_neither_path_nor_numbers_is_refused(source):
     with pytest.raises(InputError):
         observed(source, keypoint_set="blazepose33", fps=30.0)
+
+
+def test_what_is_no_observation_is_refused_with_what_is_possible():
+    with pytest.raises(InputError, match="cannot fit 3; give a video path"):
+        observed(3)
+    for name in ("ik.mot", "ik.STO", "walk.bvh", "result.npz"):
+        with pytest.raises(InputError, match="known already: use inverse dynamics"):
+            observed(name)
+
+
+def test_what_describes_keypoints_is_refused_of_a_video():
+    with pytest.raises(InputError, match=r"fps, image_size: for keypoints; clip\.mp4 is a video"):
+        physpose.fit("clip.mp4", fps=30.0, image_size=SIZE, height=1.7, mass=60.0)
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):

@@ -225,6 +225,25 @@ def test_reprojection_vanishes_at_the_truth():
     assert float(term.cost(state, Kinematics(CHAIN, state, problem.points))) < 1e-15
 
 
+def test_keypoints_that_lie_elsewhere_on_the_body_pull_as_their_normal_equations_say():
+    """Of a detector that sees them elsewhere: the gradient at the truth is the pull times how far, the sign turned."""
+    problem, state = a_problem(), true_state(marching(TIME))
+    places = CHAIN.points(problem.set.points)
+    moved = 1e-6 * torch.as_tensor(np.random.default_rng(0).normal(size=places.offset.shape))
+    points = CHAIN.locate(CHAIN.fk(state.q), places._replace(offset=places.offset + moved)).numpy()
+    problem.kp = seen(TIME, marching(TIME))
+    camera = problem.camera_of(state)
+    problem.kp = replace(problem.kp, uv=camera.project(points)[None])
+    term = terms(problem, state)["reprojection"]
+    kin = Kinematics(CHAIN, state, problem.points)
+    system = BorderedSystem(len(TIME), CHAIN.nv, state.n_shared, 3)
+    term.add_to(system, state, kin)
+    by_frames, by_shared = term.pull(state, kin, kin.frames.R[:, places.body])
+    for gradient, pull in ((system.g, by_frames), (system.gs, by_shared)):
+        expected = -(pull @ moved.flatten()).numpy()
+        np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 # --- smoothness -------------------------------------------------------------------------------------------------------
 
 

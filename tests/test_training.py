@@ -298,7 +298,17 @@ def test_command_trains_resumes_and_draws(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["--motions", "none.npz"], ["--keypoint-set", "coco18"], ["--steps", "0"], ["--size", "x"]]
+    "words",
+    [
+        ["--motions", "none.npz"],
+        ["--keypoint-set", "coco18"],
+        ["--steps", "0"],
+        ["--size", "x"],
+        ["--ages", "80", "3"],
+        ["--batch", "4"],
+        ["--device", "gpu"],
+        ["--device", "cuda:99"],
+    ],
 )
 def test_command_says_in_one_line_what_is_wrong(tmp_path, capsys, words):
     assert main(["train", "--out", str(tmp_path), *words]) == 2

@@ -15,8 +15,8 @@ import physpose
 from physpose import load_skeleton
 from physpose.errors import InputError
 from physpose.estimation.contact import belt_velocity
-from physpose.io.results import read_result
 from physpose.pipeline import fit
+from physpose.saved import load_result
 from physpose.types import Array
 from sims import walk as walking
 
@@ -78,7 +78,7 @@ def test_it_is_saved(over_ground, tmp_path):
     seen, velocity = on_a_belt(made, 1.0)
     found = physpose.fit(seen, made.body, treadmill=1.0, **KNOWN)
     found.save(tmp_path)
-    np.testing.assert_allclose(read_result(tmp_path).belt, found.belt)
+    np.testing.assert_allclose(load_result(tmp_path).belt, found.belt)
     again = physpose.check(tmp_path)
     assert again["foot skate"].details == pytest.approx(found.plausibility["foot skate"].details)
 

@@ -18,8 +18,8 @@ import pytest
 from example_result import example_result
 from scipy.spatial.transform import Rotation
 
-from physpose.io.results import read_result
 from physpose.plausibility.support import distance_outside
+from physpose.saved import load_result
 from physpose.skeleton import load_skeleton
 from physpose.types import Energy, Sigma
 from physpose.viz.actor import FORCE_LENGTH, Actor, actors, contact_positions, hull
@@ -58,7 +58,7 @@ def folder(result, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def actor(folder):
-    return Actor("march", read_result(folder))
+    return Actor("march", load_result(folder))
 
 
 def test_sigma_and_camera_come_back(result, actor):
@@ -70,7 +70,7 @@ def test_sigma_and_camera_come_back(result, actor):
     for i, name in enumerate(body.body_names):
         k = result.skeleton.body_index(name)
         np.testing.assert_array_equal(saved.sigma.positions[:, i], result.sigma.positions[:, k])
-    for i, name in enumerate(saved.motion.contacts.points):
+    for i, name in enumerate(saved.contacts.points):
         k = result.contacts.points.index(name)
         np.testing.assert_array_equal(saved.sigma.force[:, i], result.sigma.force[:, k])
     np.testing.assert_array_equal(saved.sigma.energy.potential, result.sigma.energy.potential)
@@ -80,7 +80,7 @@ def test_sigma_and_camera_come_back(result, actor):
 
 
 def test_nothing_saved_is_nothing(tmp_path):
-    saved = read_result(example_result(T=3, camera=None, keypoints=None).save(tmp_path / "out")["npz"])
+    saved = load_result(example_result(T=3, camera=None, keypoints=None).save(tmp_path / "out")["npz"])
     assert (saved.sigma, saved.camera) == (None, None)
 
 

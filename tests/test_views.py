@@ -107,6 +107,8 @@ def test_what_several_sources_need(walked):
     seen = clips(walked, cameras)
     with pytest.raises(InputError, match="2 videos need their calibration"):
         physpose.fit(seen, **ADULT)
+    with pytest.raises(InputError, match=r"a\.trc, b\.C3D: marker files are fitted one at a time"):
+        physpose.fit(["a.trc", "b.C3D"], **ADULT)
     with pytest.raises(InputError, match="1 source in a list"):
         physpose.fit(seen[:1], camera="Calib.toml", **ADULT)
     with pytest.raises(InputError, match="no such calibration file"):

@@ -78,6 +78,12 @@ class Bodies(NamedTuple):
     spread: Tensor  # (N, K) of a detector's points about the body's, as part of the stature
 
 
+def _check_ages(groups: tuple[tuple[float, float], ...]) -> None:
+    for youngest, oldest in groups:
+        if not 0 <= youngest <= oldest:
+            raise InputError(f"ages from {youngest:g} to {oldest:g} years; the younger first, zero or more")
+
+
 class SequenceGenerator:
     """Batches by number. ``stream`` sets apart the sequences for training, validation and test."""
 
@@ -87,6 +93,7 @@ class SequenceGenerator:
     ):  # fmt: skip
         """bank: recorded motions; None: sampled postures alone."""
         self.settings, self.seed, self.stream = settings or GeneratorSettings(), seed, stream
+        _check_ages(self.settings.ages)
         self.motion = RandomMotion(bank, self.settings.mix)
         marks = keypoint_landmarks(self.settings.keypoint_set)
         self._hips = [marks.index("hip_l"), marks.index("hip_r")]
@@ -102,7 +109,8 @@ class SequenceGenerator:
     def batch(self, index: int, size: int) -> Batch:
         """Batch number ``index`` of ``size`` sequences."""
         if size < self.settings.people or size % self.settings.people:
-            raise InputError(f"a batch of {size} sequences does not divide among {self.settings.people} people")
+            n = self.settings.people
+            raise InputError(f"a batch of {size} sequences does not divide among {n} people: give a multiple of {n}")
         camera = np.random.default_rng([self.seed, self.stream, index, 1])
         g = Generator().manual_seed(int(camera.integers(2**62)))
         bodies = self._cast(index // self.settings.takes, size)

@@ -75,13 +75,16 @@ def upright_check(
         hand: the same [Hz] of the hand at the pelvis.
 
     Raises:
-        InputError: arrays of wrong shape or not finite; a body without a free root or without contact points.
+        InputError: arrays of wrong shape or not finite; a body without a free root or without contact points, or whose
+            neutral pose is not above the floor.
     """
     arrays = checked(skeleton, time, q, v, a, tau)
     if skeleton.coordinate_map is not None:
         raise InputError(f"MuJoCo cannot follow {skeleton.name}: some of its coordinates drive several joints")
     if skeleton.bodies[0].joint.kind != "free" or not skeleton.contact_points:
         raise InputError(f"{skeleton.name} cannot stand: it needs a free root and contact points")
+    if skeleton.neutral[2] <= 0:
+        raise InputError(f"{skeleton.name} cannot stand: its neutral pose is not above the floor")
     wrenches = {name: np.asarray(w, float) for name, w in (external or {}).items()}
     stage = _Stage(skeleton, np.asarray(gravity, float), floor, arrays, wrenches, 2 * np.pi * tracking)
     with _quiet():

@@ -24,6 +24,25 @@ class PictureTerm(FrameTerm[CameraState]):
         """Differences (T, K, 2) [px], points in camera axes (T, K, 3) [m] and their depths (T, K)."""
         raise NotImplementedError
 
+    def _whitened(self, state: CameraState, kin: Kinematics) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Residuals (T, K, 2); their Jacobians by frames' unknowns (T, K, 2, n), by shared ones (T, K, 2, s), by points
+        in the world (T, K, 2, 3)."""
+        raise NotImplementedError
+
+    def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
+        r, J, Js, _ = self._whitened(state, kin)
+        system.add_frame(r.flatten(1), J.flatten(1, 2), Js.flatten(1, 2))
+
+    def pull(self, state: CameraState, kin: Kinematics, R: Tensor) -> tuple[Tensor, Tensor]:
+        """How points that lie elsewhere on their bodies enter the normal equations, of frames and shared unknowns.
+
+        ``R``: (T, K, 3, 3) of the bodies. Gives (T, n, 3 K) and (s, 3 K).
+        """
+        _, J, Js, P = self._whitened(state, kin)
+        moved = P @ R
+        by_frames = torch.einsum("tkin,tkij->tnkj", J, moved).flatten(-2)
+        return by_frames, torch.einsum("tkis,tkij->skj", Js, moved).flatten(-2)
+
     def _robust(self, r: Tensor) -> tuple[Tensor, Tensor]:
         return robust((r**2).sum(-1) * self.weight / self.time_weight[:, None], self.robust_scale)
 
@@ -53,21 +72,18 @@ class Reprojection(PictureTerm):
         r = state.log_focal.exp() * p[..., :2] / z[..., None] + self.principal_point - self.uv
         return r, p, z
 
-    def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
+    def _whitened(self, state: CameraState, kin: Kinematics) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         r, p, z = self._residual(state, kin)
-        w = self.weight * self._robust(r)[1]
-        P = projection_jacobian(p, z, state.log_focal.exp()) * w.sqrt()[..., None, None]
+        root = (self.weight * self._robust(r)[1]).sqrt()[..., None]
+        by_camera = projection_jacobian(p, z, state.log_focal.exp()) * root[..., None]
         R = state.R_camera_world
-        T = r.shape[0]
-        J = (P @ R) @ kin.J[:, self.index]
-        Js = (P @ R) @ kin.Js[:, self.index]
+        P = by_camera @ R
+        Js = P @ kin.Js[:, self.index]
         turn = -skew(p)  # phi x p for a small turn phi of the camera
-        Js[..., PITCH_ROLL] = P @ turn[..., [0, 2]]
-        Js[..., HEIGHT] = -(P @ R[:, 2])
-        Js[..., FOCAL] = (r + self.uv - self.principal_point) * w.sqrt()[..., None]
-        system.add_frame(
-            (r * w.sqrt()[..., None]).reshape(T, -1), J.reshape(T, -1, J.shape[-1]), Js.reshape(T, -1, Js.shape[-1])
-        )
+        Js[..., PITCH_ROLL] = by_camera @ turn[..., [0, 2]]
+        Js[..., HEIGHT] = -(by_camera @ R[:, 2])
+        Js[..., FOCAL] = (r + self.uv - self.principal_point) * root
+        return r * root, P @ kin.J[:, self.index], Js, P
 
 
 def projection_jacobian(p: Tensor, z: Tensor, focal: Tensor) -> Tensor:

@@ -108,6 +108,31 @@ def band_covariance(system: BorderedSystem, free: Tensor, shared: Tensor | None 
     return BandCovariance(diagonal, beside, X, shared, n, per_block)
 
 
+def with_lasting_errors(
+    system: BorderedSystem, free: Tensor, pull: tuple[Tensor, Tensor], variance: Tensor
+) -> BandCovariance:
+    """As ``band_covariance``, with errors that last through the whole clip and that nobody sought (Schmidt 1966).
+
+    Args:
+        pull: (T, n, m) and (n_shared, m) how they enter the normal equations of frames and shared unknowns.
+        variance: (m,) of them, independent of each other.
+    """
+    n_free, (by_frames, by_shared) = int(free.sum()), pull
+    whole = BorderedSystem(system.T, system.n, n_free + len(variance), system.H.shape[0] - 1)
+    whole.H, whole.B = system.H, torch.cat([system.B[..., free], by_frames], -1)
+    free_all = torch.ones(whole.n_shared, dtype=torch.bool)
+    found = band_covariance(whole, free_all, torch.zeros(0, 0, dtype=torch.float64))
+    B, X = system.B[..., free].flatten(0, 1), found.response[: system.T * system.n]
+    own = system.S[free][:, free] - B.mT @ X[:, :n_free]
+    own = torch.cholesky_inverse(torch.linalg.cholesky(own)) if n_free else own
+    gain = own @ (by_shared[free] - B.mT @ X[:, n_free:])  # shared unknowns found wrong by - gain times the errors
+    V = variance.diag()
+    across = -gain @ V
+    return replace(
+        found, shared=torch.cat([torch.cat([own - across @ gain.mT, across], 1), torch.cat([across.mT, V], 1)])
+    )
+
+
 def _blocks(system: BorderedSystem, per_block: int) -> tuple[Tensor, Tensor]:
     """Block tridiagonal form: A (M, N, N) on the diagonal, C (M-1, N, N) below it; frames beyond the end are white."""
     T, n, p = system.T, system.n, per_block

@@ -54,13 +54,13 @@ class KnownReprojection(PictureTerm):
         z = p[..., 2].clamp(min=0.1)
         return self.camera.focal * p[..., :2] / z[..., None] + self._centre - self.uv, p, z
 
-    def add_to(self, system: BorderedSystem, state: CameraState, kin: Kinematics) -> None:
+    def _whitened(self, state: CameraState, kin: Kinematics) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         r, p, z = self._residual(state, kin)
         root = (self.weight * self._robust(r)[1]).sqrt()[..., None]
         P = projection_jacobian(p, z, torch.tensor(self.camera.focal)) @ self._R * root[..., None]
         J, Js = P @ kin.J[:, self.index], P @ kin.Js[:, self.index]
         Js[..., HEIGHT] = -P[..., 2]
-        system.add_frame((r * root).flatten(1), J.flatten(1, 2), Js.flatten(1, 2))
+        return r * root, J, Js, P
 
 
 @dataclass

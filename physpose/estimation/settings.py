@@ -25,6 +25,7 @@ class EstimationSettings:
     # the detector
     keypoint_correlation_time: float = 0.2  # [s] it repeats its error for about so long
     confidence_power: float = 2.0  # weight = confidence ** power
+    lasting: float = 0.7  # of a keypoint's spread, an error that stays through a clip: sigma counts it
     reprojection_robust: float = 2.5  # [sigma] Cauchy scale
     depth_sigma: tuple[float, float, float] = (1.0, 1.0, 0.10)  # [m] its 3D bone vectors, camera x, y, z
     start_depth_sigma: float = 0.03  # [m] on all axes, for the first guess alone

@@ -16,9 +16,7 @@ from torch import Tensor
 
 from physpose import dynamics
 from physpose.chain import KinematicChain
-from physpose.estimation.banded import BorderedSystem
-from physpose.estimation.covariance import BandCovariance, band_covariance
-from physpose.estimation.dynamics import dynamics_of
+from physpose.estimation.covariance import BandCovariance
 from physpose.estimation.forces import ContactForces
 from physpose.estimation.segments import centres, segments
 from physpose.estimation.state import Kinematics, State
@@ -28,33 +26,6 @@ from physpose.spatial import skew
 from physpose.types import Array, Contacts, Energy, Motion, Sigma
 
 CHUNK = 64  # frames treated at once: their covariances are large
-
-
-def motion_sigma(
-    system: BorderedSystem, free: Tensor, state: State, skeleton: Skeleton, time: Array, bearing: Array, gravity: Array,
-    jerk: Tensor,
-) -> Sigma | None:  # fmt: skip
-    """One standard deviation of the motion at a solution.
-
-    Args:
-        system: the normal equations there, without damping.
-        free: (n_shared) bool, which shared unknowns were found with the motion; bone scales come first.
-        state: the solution.
-        skeleton: the body, scaled as the solution has it.
-        time: (T,) [s].
-        bearing: (T, C) belief that support points bear a force.
-        gravity: (3,) [m/s^2].
-        jerk: (nv,) root of the spectral density of each unknown's jerk [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)]; the
-            pelvis' the same on all axes.
-
-    Returns:
-        None for fewer than three frames, which tell no accelerations, and for bodies whose coordinates are coupled.
-    """
-    if len(time) < 3 or skeleton.coordinate_map is not None:
-        return None
-    covariance = band_covariance(system, free)
-    motion, found = dynamics_of(skeleton, time, state.q.numpy(), bearing, gravity)
-    return sigma_along(motion, covariance, skeleton, found, gravity, free[: len(state.log_scales)], jerk)
 
 
 def sigma_along(
@@ -69,7 +40,8 @@ def sigma_along(
         found: how its forces were found; None: there are none, or they were measured and are taken at their word.
         gravity: (3,) [m/s^2].
         free_scales: (G,) bool.
-        jerk: (nv,) or (T, nv), as ``motion_sigma`` has it.
+        jerk: (nv,) or (T, nv), root of the spectral density of each unknown's jerk [m/s^3 sqrt(s)], [rad/s^3 sqrt(s)];
+            the pelvis' the same on all axes.
     """
     maps = _Maps(KinematicChain(skeleton), motion, found, gravity, free_scales, jerk)
     n_scales = int(free_scales.sum())

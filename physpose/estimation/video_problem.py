@@ -13,14 +13,16 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation import initialise
 from physpose.estimation.banded import BorderedSystem
-from physpose.estimation.camera_terms import CameraPlace, Depth, Reprojection
+from physpose.estimation.camera_terms import CameraPlace, Depth, PictureTerm, Reprojection
+from physpose.estimation.covariance import BandCovariance, with_lasting_errors
+from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.pace import pace_factor
 from physpose.estimation.problem import EARTH_GRAVITY, MotionProblem, Support, frame_weights
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.solver import Solution
 from physpose.estimation.state import N_CAMERA, CameraState, Kinematics
 from physpose.estimation.terms import FrameTerm, Term
-from physpose.estimation.uncertainty import motion_sigma
+from physpose.estimation.uncertainty import sigma_along
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
 from physpose.skeleton.model import KeypointSet
 from physpose.types import Camera, Keypoints2D, Sigma
@@ -203,13 +205,26 @@ class VideoProblem(MotionProblem):
         self, kp: Keypoints2D, state: CameraState, support: Support, bearing: Tensor, free: Tensor
     ) -> Sigma | None:
         """Standard deviations of the motion at a solution, found with ``support`` and the shared unknowns ``free``."""
+        body = self.skeleton.scaled(state.log_scales.exp().numpy())
+        if kp.n_frames < 3 or body.coordinate_map is not None:
+            return None
+        covariance = self._covariance(self.terms(kp, state, support), state, free)
+        jerk = self.pace * self.spread_of_coordinates(self.settings.jerk_sigma)
+        free_scales, gravity = free[: len(state.log_scales)], self.gravity_vector.numpy()
+        motion, forces = dynamics_of(body, kp.time, state.q.numpy(), bearing.numpy(), gravity)
+        return sigma_along(motion, covariance, body, forces, gravity, free_scales, jerk)
+
+    def _covariance(self, terms: list[Term[CameraState]], state: CameraState, free: Tensor) -> BandCovariance:
+        """Of the unknowns at a solution; a part of each keypoint's spread lasts, as who names it sees it otherwise."""
         system = BorderedSystem(len(state.q), self.chain.nv, state.n_shared, min(3, len(state.q) - 1))
         kin = Kinematics(self.chain, state, self.points)
-        for term in self.terms(kp, state, support):
+        for term in terms:
             term.add_to(system, state, kin)
-        body = self.skeleton.scaled(state.log_scales.exp().numpy())
-        jerk = self.pace * self.spread_of_coordinates(self.settings.jerk_sigma)
-        return motion_sigma(system, free, state, body, kp.time, bearing.numpy(), self.gravity_vector.numpy(), jerk)
+        R = kin.frames.R[:, self.points.body[self.observed_index]]
+        pulls = [term.pull(state, kin, R) for term in terms if isinstance(term, PictureTerm)]
+        variance = torch.as_tensor((self.settings.lasting * self.set.sigma) ** 2).repeat_interleave(3)
+        by_frames, by_shared = (torch.stack(p).sum(0) for p in zip(*pulls, strict=True))
+        return with_lasting_errors(system, free, (by_frames, by_shared), variance)
 
     def on_floor(self, state: CameraState) -> CameraState:
         """The same, camera and body lifted together so that the lowest point is mostly at z = 0."""

@@ -42,7 +42,7 @@ def read_skeleton_file(name: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if str(name) not in SHIPPED:
-            files = "a path to a .yaml, .xml (MJCF), .npz or .pkl (SMPL) file"
+            files = "a path to a .yaml, .osim, .xml (MJCF), .npz or .pkl (SMPL) file"
             raise UnknownNameError("skeleton", str(name), [*SHIPPED, "smpl", "smplh", "smplx", files])
         return read_shipped(str(name))
     if not path.is_file():

@@ -50,6 +50,8 @@ def load_skeleton(
         UnknownNameError: an unknown name.
         InputError: a file that cannot be used.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"a skeleton's name or file is needed; {type(name).__name__} given")
     if str(name) in FAMILIES or is_smpl_file(name):
         path = _model_path(str(name), model)
         from physpose.skeleton.smpl import load_smpl  # here, since it needs smplx and trimesh
@@ -72,6 +74,13 @@ def load_skeleton(
             raise
         # a file of the user's own may lack or misplace anything
         raise InputError(f"{name}: incomplete or misplaced entry ({type(error).__name__}: {error})") from error
+
+
+def refuse_description(**who: float | str | None) -> None:
+    """Refuse age, sex, height, mass beside a loaded skeleton, whose sizes and masses are its own."""
+    given = [name for name, value in who.items() if value is not None]
+    if given:
+        raise SubjectError(f"a loaded skeleton has its own sizes and masses; leave out {', '.join(given)}")
 
 
 def _model_path(name: str, model: str | os.PathLike[str] | None) -> str | os.PathLike[str]:

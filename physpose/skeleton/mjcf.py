@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -50,7 +51,7 @@ def to_mjcf(
     _add(world, "geom", name="floor", type="plane", size="0 0 0.1", material="floor", **ground)
     elements: dict[str | None, ET.Element] = {None: world}
     for body in skeleton.bodies:
-        elements[body.name] = _body(elements[body.parent], body, _children(skeleton, body))
+        elements[body.name] = _body(elements[body.parent], _standing(body, skeleton), _children(skeleton, body))
     _sites(elements, skeleton, contacts)
     _keypoint_order(root, skeleton)
     ET.indent(root)
@@ -89,6 +90,17 @@ def _surroundings(root: ET.Element) -> None:
     _add(asset, "texture", name="sky", type="skybox", builtin="gradient", width="256", height="256", **sky)
     _add(asset, "texture", name="floor", type="2d", builtin="checker", width="256", height="256", **colors)
     _add(asset, "material", name="floor", texture="floor", texuniform="true", texrepeat="1 1")
+
+
+def _standing(body: Body, skeleton: Skeleton) -> Body:
+    """A free body where it is in the neutral pose: there it starts, and is read back."""
+    if body.joint.kind != "free":
+        return body
+    from scipy.spatial.transform import Rotation
+
+    q = skeleton.neutral
+    joint = replace(body.joint, translation=q[:3], rotation=Rotation.from_quat(q[3:7]).as_matrix())
+    return replace(body, joint=joint)
 
 
 def _body(parent: ET.Element, body: Body, children: list[Body]) -> ET.Element:

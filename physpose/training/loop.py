@@ -59,11 +59,28 @@ def train(
         InputError: the folder holds a training and ``resume`` is not asked for, or holds another one.
         TrainingError: the loss or its gradient is not finite; weights and checkpoint stay as they last were.
     """
-    device = torch.device(device)
+    device = usable_device(device)
     with processes(device) as part:
         loop = _Loop(task, module.to(device), schedule, make_folder(folder), part)
         loop.start(resume)
         return loop.run(progress if part.first else SILENT)
+
+
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device of that name, e.g. "cpu", "cuda", "cuda:1".
+
+    Raises:
+        InputError: no such device, or none in this machine, or none that this torch was built for.
+    """
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    possible = {"cpu", *gpus} | ({"cuda"} if gpus else set())
+    if found is None or str(found) not in possible:
+        raise InputError(f"device {str(device)!r} cannot be used here; possible: {', '.join(sorted(possible))}")
+    return found
 
 
 class _Loop:

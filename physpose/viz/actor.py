@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from physpose.io.results import SavedResult
+from physpose.result import FitResult
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Motion
 
@@ -26,12 +26,12 @@ class Actor:
     """One result on the stage. Positions in metres, world, z up."""
 
     name: str
-    saved: SavedResult
+    saved: FitResult
     folder: Path | None = None  # of the saved result, where its report may hold the video
 
     @property
     def motion(self) -> Motion:
-        return self.saved.motion
+        return self.saved
 
     @property
     def skeleton(self) -> Skeleton:
@@ -142,7 +142,7 @@ def hull(points: Array) -> NDArray[np.intp]:
     return np.asarray(ConvexHull(points).vertices, np.intp)
 
 
-def actors(results: list[tuple[str, SavedResult]]) -> list[Actor]:
+def actors(results: list[tuple[str, FitResult]]) -> list[Actor]:
     """One actor a result; a name is what tells the folders apart."""
     paths = [Path(path).resolve() for path, _ in results]
     names = [p.name if p.is_dir() else p.parent.name for p in paths]

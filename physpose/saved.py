@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physpose.errors import InputError
+from physpose.io.npz import read_npz
+from physpose.result import FitResult
 from physpose.skeleton.model import Skeleton, Subject
-from physpose.types import Array, Camera, Contacts, Energy, Motion, Sigma
+from physpose.types import Assumption, Camera, Contacts, Energy, FitStatus, Keypoints2D, Motion, Sigma
 
 ARRAYS = "result.npz"
 BODY = "skeleton.xml"
@@ -21,22 +22,11 @@ NEEDED = ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "moment
           "coordinate_names")  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class SavedResult:
-    """A motion with its body, as it was saved."""
-
-    motion: Motion
-    skeleton: Skeleton
-    gravity: Array  # (3,) [m/s^2]
-    source: str  # what had been fitted
-    floor: bool = True  # was there one
-    belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] its velocity
-    sigma: Sigma | None = None  # None: none were saved
-    camera: Camera | None = None  # None: there was none
-
-
-def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResult:
+def load_result(path: str | Path, skeleton: Skeleton | None = None) -> FitResult:
     """Read a folder that ``FitResult.save`` wrote, or its result.npz.
+
+    What is not saved is not there: the detector's own 3D of the keypoints. Coordinates are in the order of the body's
+    file; ``result["knee_angle_r"]`` does not care.
 
     Args:
         path: the folder or the .npz file.
@@ -51,21 +41,17 @@ def read_result(path: str | Path, skeleton: Skeleton | None = None) -> SavedResu
     body = _body(file, about) if skeleton is None else skeleton
     if skeleton is None and not _same_names(data, body):
         raise InputError(f"{BODY} beside {file} is not all of {body.name}: give its own file with skeleton=")
-    return SavedResult(
-        motion=_motion(data, body, file), skeleton=body, gravity=data["gravity"], source=str(about.get("source", file)),
+    return FitResult(
+        **vars(_motion(data, body, file, about)), skeleton=body, gravity=data["gravity"], sigma=_sigma(data, body),
+        camera=_camera(data), keypoints=_keypoints(data, about), source=str(about.get("source", file)),
         floor=bool(about.get("floor", True)), belt=np.asarray(about.get("belt", (0.0, 0.0, 0.0))),
-        sigma=_sigma(data, body), camera=_camera(data),
+        assumptions=tuple(Assumption(**a) for a in about["assumptions"]), warnings=tuple(about["warnings"]),
+        status=FitStatus(**about["status"]),
     )  # fmt: skip
 
 
 def _arrays(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise InputError(f"no such file: {file}")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{file} cannot be read as a saved result: {error}") from error
+    data, _ = read_npz(file)
     missing = [name for name in NEEDED if name not in data]
     if missing:
         raise InputError(f"{file} is no saved result: it lacks {', '.join(missing)}")
@@ -90,25 +76,44 @@ def _same_names(data: dict[str, Any], body: Skeleton) -> bool:
     return all(sorted(map(str, a)) == sorted(b) for a, b in zip(saved, own, strict=True))
 
 
-def _motion(data: dict[str, Any], body: Skeleton, file: Path) -> Motion:
+def _motion(data: dict[str, Any], body: Skeleton, file: Path, about: dict[str, Any]) -> Motion:
     """The arrays in the order of ``body``'s bodies and coordinates; a saved MJCF has its own."""
-    bodies, names = [str(n) for n in data["body_names"]], [str(n) for n in data["coordinate_names"]]
+    bodies = [str(n) for n in data["body_names"]]
     if not _same_names(data, body):
-        raise InputError(f"{file} is of another body than {body.name}: its coordinates are {', '.join(names)}")
+        raise _another_body(data, body, file)
     if body.nq != data["q"].shape[1] or body.nv != data["v"].shape[1]:
         raise InputError(f"{file} holds {data['q'].shape[1]} coordinates, {body.name} has {body.nq}")
-    order = [names.index(n) for n in body.coordinate_names]
-    if order != sorted(order) and any(b.joint.kind == "ball" for b in body.bodies):
-        raise InputError(f"{file}: the order of {body.name}'s ball joints is not the file's: give skeleton=")
-    in_q, in_v = _columns(data, body, body.nq), _columns(data, body, body.nv)
+    in_q, in_v = columns_of_q(data, body, file), _columns(data, body, body.nv)
     b = [bodies.index(n) for n in body.body_names]
-    contacts = _contacts(data, body)
+    contacts = _contacts(data, body, str(about["contact_method"]))
     return Motion(
         time=data["time"], q=data["q"][:, in_q], v=data["v"][:, in_v], a=data["a"][:, in_v], tau=data["tau"][:, in_v],
         positions=data["positions"][:, b], rotations=data["rotations"][:, b], com=data["com"], contacts=contacts,
         momentum=data["momentum"], power=data["power"][:, in_v],
         energy=Energy(kinetic=data["kinetic_energy"], potential=data["potential_energy"]),
     )  # fmt: skip
+
+
+def columns_of_q(data: dict[str, Any], body: Skeleton, file: Path) -> list[int]:
+    """Where in the file's q (T, nq) each column of ``body``'s is, by the names in "coordinate_names".
+
+    A body that was saved as MJCF has its coordinates in another order than the result.
+
+    Raises:
+        InputError: other coordinates than the body's, or another order where there are ball joints.
+    """
+    names = [str(n) for n in data["coordinate_names"]]
+    if sorted(names) != sorted(body.coordinate_names) or data["q"].shape[1:] != (body.nq,):
+        raise _another_body(data, body, file)
+    order = [names.index(n) for n in body.coordinate_names]
+    if order != sorted(order) and any(b.joint.kind == "ball" for b in body.bodies):
+        raise InputError(f"{file}: the order of {body.name}'s ball joints is not the file's: give skeleton=")
+    return _columns(data, body, body.nq)
+
+
+def _another_body(data: dict[str, Any], body: Skeleton, file: Path) -> InputError:
+    names = ", ".join(str(n) for n in data["coordinate_names"])
+    return InputError(f"{file} is of another body than {body.name}: its coordinates are {names}")
 
 
 def _columns(data: dict[str, Any], body: Skeleton, n: int) -> list[int]:
@@ -118,17 +123,17 @@ def _columns(data: dict[str, Any], body: Skeleton, n: int) -> list[int]:
     return [*range(first), *(first + names.index(name) for name in body.coordinate_names)]
 
 
-def _contacts(data: dict[str, Any], body: Skeleton) -> Contacts:
+def _contacts(data: dict[str, Any], body: Skeleton, method: str) -> Contacts:
     if "contact_bodies" in data:  # measured forces
         return Contacts(
             points=tuple(str(n) for n in data["contact_points"]), active=data["contact_active"],
-            force=data["contact_force"], method="as saved", bodies=tuple(str(n) for n in data["contact_bodies"]),
+            force=data["contact_force"], method=method, bodies=tuple(str(n) for n in data["contact_bodies"]),
             positions=data["contact_positions"], free_moment=data["contact_free_moment"],
             valid=data.get("contact_valid"),
         )  # fmt: skip
     own, order = _contact_order(data, body)
     return Contacts(
-        points=own, active=data["contact_active"][:, order], force=data["contact_force"][:, order], method="as saved"
+        points=own, active=data["contact_active"][:, order], force=data["contact_force"][:, order], method=method
     )
 
 
@@ -166,4 +171,15 @@ def _camera(data: dict[str, Any]) -> Camera | None:
     return Camera(
         image_size=(int(w), int(h)), focal=float(data["camera_focal"]), principal_point=(float(u), float(v)),
         R_camera_world=data["camera_R"], t=data["camera_t"],
+    )  # fmt: skip
+
+
+def _keypoints(data: dict[str, Any], about: dict[str, Any]) -> Keypoints2D | None:
+    if "keypoint_set" not in about:
+        return None
+    size = data.get("camera_image_size")
+    return Keypoints2D(
+        keypoint_set=about["keypoint_set"], names=tuple(str(n) for n in data["keypoint_names"]), time=data["time"],
+        uv=data["keypoint_uv"][None], confidence=data["keypoint_confidence"][None],
+        image_size=None if size is None else (int(size[0]), int(size[1])), source=about["keypoint_source"],
     )  # fmt: skip

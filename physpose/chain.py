@@ -162,13 +162,7 @@ class KinematicChain(nn.Module):
 
     def point_jacobian(self, frames: Frames, points: Points, located: Tensor) -> Tensor:
         """d(world position)/d(v) (*b, K, 3, nv) of body points that ``locate`` put at ``located`` (*b, K, 3)."""
-        # dp/dv_j = w_j x p + u_j; hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis
-        linear = self.linear_columns[:, None]
-        turn = torch.where(linear, 0.0, frames.axes)
-        shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
-        if self.expansion is not None and frames.expanded is not None:
-            gain = frames.expanded.gain[..., None]
-            turn, shift = gain * turn, gain * shift
+        turn, shift = self._screws(frames)
         # [p, 1] @ [w x e_x; w x e_y; w x e_z; u] for all points and coordinates in one product
         rows = torch.cat([skew(turn).transpose(-3, -1), shift.mT[..., None, :, :]], -3)  # (*b, 4, 3, nv)
         p = torch.cat([located, torch.ones_like(located[..., :1])], -1)
@@ -176,13 +170,30 @@ class KinematicChain(nn.Module):
         columns *= self.supports[points.body][:, None]  # in place: the largest array here
         return columns if self.expansion is None else columns @ self.expansion.gather
 
-    def turning_jacobian(self, frames: Frames) -> Tensor:
-        """d(angular velocity of every body)/d(v) (*b, n_bodies, 3, nv), world axes."""
-        turn = torch.where(self.linear_columns[:, None], 0.0, frames.axes)
-        if self.expansion is not None and frames.expanded is not None:
-            turn = frames.expanded.gain[..., None] * turn
-        columns = turn.mT[..., None, :, :] * self.supports[:, None]
+    def summed_motion(self, frames: Frames, body: Tensor, A: Tensor, a: Tensor) -> Tensor:
+        """sum_s (A_s w_s + a_s x u_s) by v (*b, 3, nv), world axes.
+
+        w_s, u_s: angular velocity of ``body`` s (S,), and its velocity where the world's origin is. A: (*b, S, 3, 3),
+        a: (*b, S, 3).
+        """
+        turn, shift = self._screws(frames)
+        carried = self.supports[body].to(a).T  # (nv, S)
+        by_turn, by_shift = (carried @ A.flatten(-2)).unflatten(-1, (3, 3)), carried @ a
+        columns = (matvec(by_turn, turn) + torch.linalg.cross(by_shift, shift)).mT
         return columns if self.expansion is None else columns @ self.expansion.gather
+
+    def _screws(self, frames: Frames) -> tuple[Tensor, Tensor]:
+        """w_j and u_j (*b, nv, 3) of the joints' own coordinates: a point p that j moves has dp/dv_j = w_j x p + u_j.
+
+        Hinge: w = axis, u = origin x axis; slide, pelvis' linear velocity: w = 0, u = axis.
+        """
+        linear = self.linear_columns[:, None]
+        turn = torch.where(linear, 0.0, frames.axes)
+        shift = torch.where(linear, frames.axes, torch.linalg.cross(frames.origins, frames.axes))
+        if self.expansion is None or frames.expanded is None:
+            return turn, shift
+        gain = frames.expanded.gain[..., None]
+        return gain * turn, gain * shift
 
     def jacobian(self, q: Tensor, keypoint_set: str = "blazepose33", log_scales: Tensor | None = None) -> Tensor:
         """d(keypoints)/d(v) (*b, K, 3, nv), world axes."""

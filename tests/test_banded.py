@@ -58,6 +58,28 @@ def add_pair(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> N
         twin.row(r[t], {t: J0[t], t + 1: J1[t]}, Js[t])
 
 
+def add_points(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> None:
+    """One point: behind k = 0 unknowns that all share, its own three are all there are."""
+    r, J, own = rng_tensor(rng, T, 1, 3), rng_tensor(rng, T, 1, 3, N), rng_tensor(rng, T, 1, 3, SHARED)
+    system.add_points(r, J, J[..., :0], own)
+    for t in range(T):
+        twin.row(r[t, 0], {t: J[t, 0]}, own[t, 0])
+
+
+def add_chained(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> None:
+    """Errors e with L e white, L lower bidiagonal in time: inverse covariance L'L."""
+    r, J, Js = rng_tensor(rng, T, 4), rng_tensor(rng, T, 4, N), rng_tensor(rng, T, 4, SHARED)
+    a, b = rng_tensor(rng, T, 4), rng_tensor(rng, T, 4)  # (L e)_t = a_t e_t + b_t e_(t-1)
+    b[0] = 0.0
+    now = a**2
+    now[:-1] += b[1:] ** 2
+    system.add_chained(r, J, Js, now, a[1:] * b[1:])
+    twin.row(a[0] * r[0], {0: a[0][:, None] * J[0]}, a[0][:, None] * Js[0])
+    for t in range(1, T):
+        rows = {t: a[t][:, None] * J[t], t - 1: b[t][:, None] * J[t - 1]}
+        twin.row(a[t] * r[t] + b[t] * r[t - 1], rows, a[t][:, None] * Js[t] + b[t][:, None] * Js[t - 1])
+
+
 def add_neighbours(rng: np.random.Generator, system: BorderedSystem, twin: Dense) -> None:
     rows = T - 2
     r, J, Js = (
@@ -98,7 +120,10 @@ def add_shared(rng: np.random.Generator, system: BorderedSystem, twin: Dense) ->
     twin.row(r, {}, J)
 
 
-ADDITIONS = (add_frame, add_frame_alone, add_pair, add_neighbours, add_stencil, add_diagonal_stencil, add_shared)
+ADDITIONS = (
+    add_frame, add_frame_alone, add_points, add_pair, add_chained, add_neighbours, add_stencil, add_diagonal_stencil,
+    add_shared,
+)  # fmt: skip
 
 
 def problem(seed: int) -> tuple[BorderedSystem, np.ndarray, np.ndarray]:
@@ -161,3 +186,40 @@ def test_an_unknown_nothing_is_said_about_is_an_error():
     system.add_shared(torch.ones(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
     with pytest.raises(LinAlgError):
         system.solve(1e-3, torch.ones(SHARED, dtype=torch.bool))
+
+
+def test_points_share_the_first_unknowns_and_have_their_own():
+    rng, k, M = np.random.default_rng(6), 2, 3
+    system, n_shared = BorderedSystem(T, N, k + 3 * M, 0), k + 3 * M
+    r, J, Js = rng_tensor(rng, T, M, 3), rng_tensor(rng, T, M, 3, N), rng_tensor(rng, T, M, 3, k)
+    own = rng_tensor(rng, T, M, 3, 3)
+    system.add_points(r, J, Js, own)
+    whole = torch.zeros(T, M, 3, n_shared, dtype=torch.float64)
+    whole[..., :k] = Js
+    for m in range(M):
+        whole[:, m, :, k + 3 * m : k + 3 * m + 3] = own[:, m]
+    twin = BorderedSystem(T, N, n_shared, 0)
+    twin.add_frame(r.flatten(1), J.flatten(1, 2), whole.flatten(1, 2))
+    for name in ("H", "g", "B", "S", "gs"):
+        torch.testing.assert_close(getattr(system, name), getattr(twin, name), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_step_is_the_dense_one_however_far_the_last_blocks_reach(width):
+    """Also a second time, in the memory of the first, after which the last blocks reach farther."""
+    rng, system, free = np.random.default_rng(7), BorderedSystem(T, N, 0, width), torch.zeros(0, dtype=torch.bool)
+    for reach in (0, N - 1, 1, 1):
+        system.clear()
+        system.add_frame(rng_tensor(rng, T, 2 * N), rng_tensor(rng, T, 2 * N, N))
+        r, C = rng_tensor(rng, T - width, N), [rng_tensor(rng, T - width, N, N) for _ in range(width + 1)]
+        system.add_stencil(r, [x.tril() if reach else x * torch.eye(N) for x in C], slice(0, N))
+        system.H[-1] = system.H[-1].triu(-reach) if width else system.H[-1]
+        system.H[0].diagonal(dim1=1, dim2=2).add_(50.0)  # positive definite, whatever was cut off
+        A, b = dense(system)
+        np.testing.assert_allclose(system.solve(0.0, free)[0].ravel(), np.linalg.solve(A, -b), atol=ATOL)
+
+
+def test_cleared_it_is_as_new():
+    system, _, _ = problem(8)
+    system.clear()
+    assert not any(getattr(system, name).any() for name in ("H", "B", "S", "g", "gs"))

@@ -165,6 +165,8 @@ def test_a_rules_error_moves_body_and_markers_as_said(made, monkeypatch):
         return np.concatenate([seen_states[-1].log_scales.numpy(), seen_states[-1].offsets.numpy().ravel()])
 
     monkeypatch.setattr(marker_fit, "joint_centres", shifted)
+    well_placed = lambda p, kin, n, rule: torch.zeros(3 * (len(p.spots) - n), 3 * n, dtype=torch.float64)  # noqa: E731
+    monkeypatch.setattr(marker_fit, "_by_misplaced", well_placed)
 
     def kept(self, state, turnable):
         seen_states.append(state)
@@ -188,6 +190,41 @@ def test_a_rules_error_moves_body_and_markers_as_said(made, monkeypatch):
     assert felt[len(seen_states[0].log_scales) :].sum() > 10
     np.testing.assert_allclose((added / size / size[:, None])[felt][:, felt],
                                (expected / size / size[:, None])[felt][:, felt], atol=0.1)  # fmt: skip
+
+
+def test_a_misplaced_markers_error_goes_through_the_rules_as_said(made, monkeypatch):
+    """Against the registration done again with a marker of the pelvis off its place in all frames, and what is expected
+    of its place where it was: the error then is what is found less that."""
+    seen = markers(made, made.q[::10], made.time[::10])
+    R_pelvis = KinematicChain(made.body).fk(torch.as_tensor(made.q[::10])).R[:, 0].numpy()
+    registered, added, states, given = marker_fit._Registration._registered, marker_fit._with_misplaced, [], []
+
+    def kept(self, state, turnable):
+        states.append(state)
+        return registered(self, state, turnable)
+
+    monkeypatch.setattr(marker_fit._Registration, "_registered", kept)
+    monkeypatch.setattr(marker_fit, "_with_misplaced", lambda *a: given.append(a) or added(*a))
+
+    def found(shift: np.ndarray, m: int) -> np.ndarray:
+        moved = seen.positions.copy()
+        moved[:, m] += R_pelvis @ shift
+        physpose.fit(replace(seen, positions=moved), made.body, scale=True, register=True)
+        return np.concatenate([states[-1].log_scales.numpy(), states[-1].offsets.numpy().ravel()])
+
+    start, G = found(np.zeros(3), 0), len(made.body.scale_groups)
+    known, along, spread = (x.numpy() for x in given[0])
+    # ways in which no frame's posture goes over to another component of what postures people take
+    for label, axis, step in (("RASI", 2, 0.001), ("RASI", 0, 0.001), ("LASI", 1, -0.001)):
+        m = list(LABELS).index(label)
+        at = 3 * m + axis
+        error = (found(step * np.eye(3)[axis], m) - start) / step
+        error[G + at] -= 1.0
+        expected = along[:, at] / spread.ravel()[at] - known[:, G + at] / spread.ravel()[at] ** 2
+        assert np.abs(along[:, at]).max() > 0.1 * np.sqrt(known[G + at, G + at])
+        np.testing.assert_allclose(expected, error, rtol=0, atol=0.05 * np.abs(error).max())
+    cross = -known[:, G : G + along.shape[1]] / spread.ravel()[: along.shape[1]] @ along.T
+    np.testing.assert_allclose(added(*given[0]).numpy(), cross + cross.T + along @ along.T, atol=1e-12)
 
 
 # --- coverage ---------------------------------------------------------------------------------------------------------

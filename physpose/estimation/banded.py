@@ -8,11 +8,10 @@ Solved in time and memory linear in the number of frames: banded Cholesky of H, 
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg import cholesky_banded
+from scipy.linalg.lapack import dtbtrs
 from torch import Tensor
 
 FLOOR = 1e-10
@@ -28,17 +27,34 @@ class BorderedSystem:
         self.S = torch.zeros(n_shared, n_shared, dtype=torch.float64)
         self.g = torch.zeros(T, n, dtype=torch.float64)
         self.gs = torch.zeros(n_shared, dtype=torch.float64)
+        self._band = torch.zeros(T, n, 0, dtype=torch.float64)
 
-    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None, *, first: bool = False) -> None:
-        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, n_shared) on the shared unknowns; of the
-        ``first`` frame alone: r (1, m) and so on."""
-        frames = slice(0, 1) if first else slice(None)
-        self.H[0, frames] += J.mT @ J
-        self.g[frames] += (J.mT @ r[..., None])[..., 0]
+    def clear(self) -> None:
+        """Set every sum to zero; the memory stays, since new pages cost more than the zeros."""
+        for x in (self.H, self.B, self.S, self.g, self.gs):
+            x.zero_()
+
+    def add_frame(self, r: Tensor, J: Tensor, Js: Tensor | None = None) -> None:
+        """Residuals of single frames: r (T, m), J (T, m, n), and Js (T, m, k) on the first k shared unknowns."""
+        self.H[0] += J.mT @ J
+        self.g += (J.mT @ r[..., None])[..., 0]
         if Js is not None:
-            self.B[frames] += J.mT @ Js
-            self.S += torch.einsum("tma,tmb->ab", Js, Js)
-            self.gs += torch.einsum("tma,tm->a", Js, r)
+            k = Js.shape[-1]
+            self.B[..., :k] += J.mT @ Js
+            self.S[:k, :k] += torch.einsum("tma,tmb->ab", Js, Js)
+            self.gs[:k] += torch.einsum("tma,tm->a", Js, r)
+
+    def add_points(self, r: Tensor, J: Tensor, Js: Tensor, own: Tensor) -> None:
+        """Residuals of M points with three shared unknowns each to itself, behind k that all share: r (T, M, 3),
+        J (T, M, 3, n), Js (T, M, 3, k), ``own`` (T, M, 3, 3)."""
+        self.add_frame(r.flatten(1), J.flatten(1, 2), Js.flatten(1, 2))
+        k, behind = Js.shape[-1], slice(Js.shape[-1], Js.shape[-1] + 3 * r.shape[1])
+        self.B[..., behind] += (own.mT @ J).flatten(1, 2).mT
+        cross = torch.einsum("tmij,tmik->mjk", own, Js).flatten(0, 1)
+        self.S[behind, :k] += cross
+        self.S[:k, behind] += cross.T
+        self.S[behind, behind] += torch.block_diag(*(own.mT @ own).sum(0))
+        self.gs[behind] += torch.einsum("tmij,tmi->mj", own, r).flatten()
 
     def add_pair(self, r: Tensor, J0: Tensor, J1: Tensor, Js: Tensor) -> None:
         """Residuals of neighbours t, t + 1: r (T-1, m), J0 and J1 (T-1, m, n), Js (T-1, m, n_shared)."""
@@ -52,6 +68,17 @@ class BorderedSystem:
         self.B[1:] += J1.mT @ Js
         self.S += torch.einsum("tma,tmb->ab", Js, Js)
         self.gs += torch.einsum("tma,tm->a", Js, r)
+
+    def add_chained(self, r: Tensor, J: Tensor, Js: Tensor, now: Tensor, between: Tensor) -> None:
+        """Residuals of single frames, not white: r (T, m), J (T, m, n), Js (T, m, n_shared), unweighted, whose inverse
+        covariance is ``now`` (T, m) on the diagonal and ``between`` (T-1, m) from a frame to the next."""
+        self.H[0] += (now[..., None] * J).mT @ J
+        self.H[1:2, : self.T - 1] += (between[..., None] * J[1:]).mT @ J[:-1]  # a frame alone has no neighbour
+        weighed, shared = chained(now, between, r), chained(now, between, Js)
+        self.g += (J.mT @ weighed[..., None])[..., 0]
+        self.B += J.mT @ shared
+        self.S += torch.einsum("tma,tmb->ab", Js, shared)
+        self.gs += torch.einsum("tma,tm->a", Js, weighed)
 
     def add_neighbours(self, r: Tensor, J: list[Tensor], Js: Tensor | None = None) -> None:
         """Residuals r (T-k, m) whose Jacobian on frame t + i is J[i] (T-k, m, n), i = 0 .. k."""
@@ -92,35 +119,61 @@ class BorderedSystem:
 
         Raises numpy.linalg.LinAlgError if the damped matrix is not positive definite.
         """
-        factor = self._factor(damping)
+        L = self._factor(damping)
         B = self.B[..., free].reshape(self.T * self.n, -1).numpy()
-        g = self.g.reshape(-1).numpy()
-        HB = cho_solve_banded(factor, np.column_stack([B, g]), check_finite=False)
-        X, y = HB[:, :-1], HB[:, -1]
+        # half = L^-1 [B g]: the Schur complement of H = L L' is S - half' half
+        half, _ = dtbtrs(L, np.column_stack([B, self.g.reshape(-1).numpy()]), uplo="L")
+        half, y = half[:, :-1], half[:, -1]
         S = self.S[free][:, free].numpy()
-        S = S + damping * np.diag(np.diag(S)) - B.T @ X
-        ds = -np.linalg.solve(S, self.gs[free].numpy() - B.T @ y) if S.size else np.zeros(0)
-        dx = -(y + X @ ds)
+        S = S + damping * np.diag(np.diag(S)) - half.T @ half
+        ds = -np.linalg.solve(S, self.gs[free].numpy() - half.T @ y) if S.size else np.zeros(0)
+        dx, _ = dtbtrs(L, -(y + half @ ds), uplo="L", trans="T")
         shared = torch.zeros(self.n_shared, dtype=torch.float64)
         shared[free] = torch.from_numpy(ds)
         return torch.from_numpy(dx).reshape(self.T, self.n), shared
 
-    def _factor(self, damping: float) -> tuple[np.ndarray, bool]:
+    def _factor(self, damping: float) -> np.ndarray:
         """Banded Cholesky factor of H + damping * diag(H), in LAPACK's lower band storage."""
-        width, n = self.H.shape[0], self.n
-        band = np.zeros((width * n, self.T, n))
-        H = self.H.numpy()
-        for d in range(width):
-            rows, r, c = _band_index(n, d)
-            band[rows, : self.T - d, c] = H[d, : self.T - d, r, c]
+        band = self._in_band()
         # a coordinate that nothing pulls has a zero row: a little of the largest entry keeps it where it is
-        band[0] = (1 + damping) * band[0] + FLOOR * band[0].max(initial=0.0)
-        return cholesky_banded(band.reshape(width * n, -1), lower=True, overwrite_ab=True, check_finite=False), True
+        diagonal = band[..., 0]
+        diagonal.copy_((1 + damping) * diagonal + FLOOR * diagonal.max().clamp(min=0.0))
+        columns = band.flatten(0, 1).numpy().T
+        return cholesky_banded(columns, lower=True, overwrite_ab=True, check_finite=False)
+
+    def _in_band(self) -> Tensor:
+        """(T, n, reach + 1): entry (row, column) of H's lower triangle at [column, row - column], as far as any is not
+        zero: of the jerk's last block only the diagonal and the turning of the pelvis are."""
+        ahead, n = len(self.H) - 1, self.n
+        r, c = _pattern(self.H[-1], lower=not ahead)
+        reach = max(0, *(r - c).tolist()) if len(r) else 0
+        band = self._zero_band(ahead * n + reach + 1)
+        # columns begin at their diagonal: each lies one element closer to the one before than in a whole block
+        whole = band.as_strided((self.T, n, ahead, n), (band.stride(0), band.stride(1) - 1, n, 1))
+        for d in range(ahead):
+            whole[:, :, d] = (self.H[d] if d else self.H[0].tril()).mT
+        band[:, c, ahead * n + r - c] = self.H[-1][:, r, c]
+        return band
+
+    def _zero_band(self, depth: int) -> Tensor:
+        """(T, n, depth) of zeros, in the memory of the last one if that fits."""
+        if self._band.shape[-1] != depth:
+            self._band = torch.zeros(self.T, self.n, depth, dtype=torch.float64)
+        return self._band.zero_()
 
 
-@cache
-def _band_index(n: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where entry (r, c) of block d goes: band row d n + r - c (those at or below the diagonal)."""
-    r, c = np.divmod(np.arange(n * n), n)
-    below = d * n + r - c >= 0
-    return (d * n + r - c)[below], r[below], c[below]
+def chained(now: Tensor, between: Tensor, x: Tensor) -> Tensor:
+    """Errors x (T, m, ...) times an inverse covariance that is ``now`` (T, m) on the diagonal and ``between`` (T-1, m)
+    from a frame to the next."""
+    now, between = (w.reshape(*w.shape, *[1] * (x.ndim - 2)) for w in (now, between))
+    y = now * x
+    y[:-1] += between * x[1:]
+    y[1:] += between * x[:-1]
+    return y
+
+
+def _pattern(blocks: Tensor, lower: bool) -> tuple[Tensor, Tensor]:
+    """Rows and columns at which any block (T, n, n) is not zero; of the ``lower`` triangle alone."""
+    used = (blocks != 0).any(0)
+    r, c = torch.nonzero(used.tril() if lower else used, as_tuple=True)
+    return r, c

@@ -37,18 +37,27 @@ class BandCovariance:
 
         ``columns``: of the free shared unknowns; None: none of them. ``length`` at most one more than a block's frames.
         """
-        frames = [first + i for i in range(length)]
-        blocks = [torch.cat([self._pair(a, b) for b in frames], -1) for a in frames]
-        own = torch.cat(blocks, -2)
-        rows = (first[:, None] * self.n + torch.arange(length * self.n)).flatten()
-        root, moved = self._by_shared
-        X = moved[rows].reshape(len(first), length * self.n, -1)
-        own = own + X @ X.mT
+        own = self.diagonal.new_empty(len(first), length, self.n, length, self.n)
+        for ahead in range(length):
+            # neighbouring windows share their blocks
+            start, window = (first[:, None] + torch.arange(length - ahead)).unique(return_inverse=True)
+            blocks = self._between(start + ahead, start)
+            for i in range(length - ahead):
+                block = blocks[window[:, i]]
+                own[:, i, :, i + ahead], own[:, i + ahead, :, i] = block.mT, block
+        own = own.flatten(3, 4).flatten(1, 2)
         if columns is None:
             return own
-        cross = -X @ root[columns].T
+        root, moved = self._by_shared
+        rows = (first[:, None] * self.n + torch.arange(length * self.n)).flatten()
+        cross = -moved[rows].reshape(len(first), length * self.n, -1) @ root[columns].T
         shared = self.shared[columns, columns].expand(len(first), -1, -1)
         return torch.cat([torch.cat([own, cross], -1), torch.cat([cross.mT, shared], -1)], -2)
+
+    def _between(self, a: Tensor, b: Tensor) -> Tensor:
+        """(K, n, n) between frames a (K,) and b (K,)."""
+        X = self._by_shared[1].unflatten(0, (len(self.response) // self.n, self.n))
+        return self._pair(a, b) + X[a] @ X[b].mT
 
     @cached_property
     def _by_shared(self) -> tuple[Tensor, Tensor]:
@@ -63,10 +72,8 @@ class BandCovariance:
     def between(self, ahead: int) -> Tensor:
         """(M N / n - ahead, n, n): rows frame t + ahead, columns frame t, those that fill the last block included;
         ``ahead`` at most a block's frames."""
-        T = len(self.response) // self.n - ahead
-        first = torch.arange(T)
-        X = self.response.reshape(T + ahead, self.n, self.response.shape[1])
-        return self._pair(first + ahead, first) + X[ahead : ahead + T] @ self.shared @ X[:T].mT
+        first = torch.arange(len(self.response) // self.n - ahead)
+        return self._between(first + ahead, first)
 
     def _pair(self, a: Tensor, b: Tensor) -> Tensor:
         """(K, n, n) between frames a (K,) and b (K,), without what the shared unknowns add."""
@@ -90,11 +97,11 @@ def band_covariance(system: BorderedSystem, free: Tensor, shared: Tensor | None 
     """
     T, n = system.T, system.n
     per_block = min(T, max(2, system.H.shape[0] - 1))
-    A, C = _blocks(system, per_block)
-    diagonal, beside, factors = _selected_inverse(A, C)
+    L, below = _factored(*_blocks(system, per_block))
+    diagonal, beside = _selected_inverse(L, below)
     B = system.B[:, :, free].reshape(T * n, -1)
-    B = torch.cat([B, B.new_zeros(len(A) * per_block * n - T * n, B.shape[1])])
-    X = _solve(factors, C, B.reshape(len(A), per_block * n, -1)).reshape(len(B), -1)
+    B = torch.cat([B, B.new_zeros(len(L) * per_block * n - T * n, B.shape[1])])
+    X = _solve(L, below, B.reshape(len(L), per_block * n, -1)).reshape(len(B), -1)
     if shared is None:
         shared = system.S[free][:, free] - B.mT @ X
         shared = torch.cholesky_inverse(torch.linalg.cholesky(shared)) if shared.numel() else shared
@@ -145,28 +152,34 @@ def _blocks(system: BorderedSystem, per_block: int) -> tuple[Tensor, Tensor]:
     return A.reshape(M, p * n, p * n), C.reshape(-1, p * n, p * n)
 
 
-def _selected_inverse(A: Tensor, C: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Diagonal and subdiagonal blocks of the inverse, and Cholesky factors of the pivots."""
-    factors = [torch.linalg.cholesky(A[0])]
+def _factored(A: Tensor, C: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Blocks of the Cholesky factor: on the diagonal, lower triangular, and those below it, transposed."""
+    L, below = [torch.linalg.cholesky(A[0])], []
     for k in range(len(C)):
-        # pivot: A - C P^-1 C'
-        half = torch.linalg.solve_triangular(factors[-1], C[k].mT, upper=False)
-        factors.append(torch.linalg.cholesky(A[k + 1] - half.mT @ half))
-    diagonal, beside = torch.empty_like(A), torch.empty_like(C)
-    diagonal[-1] = torch.cholesky_inverse(factors[-1])
-    for k in range(len(C) - 1, -1, -1):
-        gain = torch.cholesky_solve(C[k].mT, factors[k])  # P^-1 C'
+        below.append(torch.linalg.solve_triangular(L[k], C[k].mT, upper=False))
+        L.append(torch.linalg.cholesky(A[k + 1] - below[k].mT @ below[k]))
+    return L, below
+
+
+def _selected_inverse(L: list[Tensor], below: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Diagonal and subdiagonal blocks of the inverse."""
+    N = len(L[0])
+    diagonal, beside = L[0].new_empty(len(L), N, N), L[0].new_empty(len(below), N, N)
+    diagonal[-1] = torch.cholesky_inverse(L[-1])
+    for k in range(len(below) - 1, -1, -1):
+        gain = torch.linalg.solve_triangular(L[k].mT, below[k], upper=True)
         beside[k] = -diagonal[k + 1] @ gain.mT
-        diagonal[k] = torch.cholesky_inverse(factors[k]) - gain @ beside[k]
-    return diagonal, beside, factors
+        diagonal[k] = torch.cholesky_inverse(L[k]) - gain @ beside[k]
+    return diagonal, beside
 
 
-def _solve(factors: list[Tensor], C: Tensor, B: Tensor) -> Tensor:
+def _solve(L: list[Tensor], below: list[Tensor], B: Tensor) -> Tensor:
     """The matrix' inverse times B (M, N, m)."""
-    Y = [B[0]]
-    for k in range(len(C)):
-        Y.append(B[k + 1] - C[k] @ torch.cholesky_solve(Y[-1], factors[k]))
-    X = [torch.cholesky_solve(Y[-1], factors[-1])]
-    for k in range(len(C) - 1, -1, -1):
-        X.append(torch.cholesky_solve(Y[k] - C[k].mT @ X[-1], factors[k]))
-    return torch.stack(X[::-1])
+    X = torch.empty_like(B)
+    X[0] = torch.linalg.solve_triangular(L[0], B[0], upper=False)
+    for k in range(len(below)):
+        X[k + 1] = torch.linalg.solve_triangular(L[k + 1], B[k + 1] - below[k].mT @ X[k], upper=False)
+    X[-1] = torch.linalg.solve_triangular(L[-1].mT, X[-1], upper=True)
+    for k in range(len(below) - 1, -1, -1):
+        X[k] = torch.linalg.solve_triangular(L[k].mT, X[k] - below[k] @ X[k + 1], upper=True)
+    return X

@@ -174,11 +174,12 @@ class _Problem:
     def solve(self, tolerance: float = 1e-6) -> Tensor:
         """Forces (T, C, 3) in body weights."""
         f = self._start()
+        pull = self._times(f.flatten(1))
         barrier = FIRST_BARRIER
         while barrier > 0.99 * self.s.barrier:
             for _ in range(MOST_STEPS):
-                f, decrease = self._step(f, barrier)
-                enough = max(max(tolerance, 0.1 * barrier) * self.T, tolerance * abs(self._value(f, barrier)))
+                f, pull, decrease = self._step(f, pull, barrier)
+                enough = max(max(tolerance, 0.1 * barrier) * self.T, tolerance * abs(self._value(f, pull, barrier)))
                 self.settled = decrease < enough
                 if self.settled:
                     break
@@ -193,10 +194,11 @@ class _Problem:
         f[..., 2] = (share * needed).clamp(min=0.0) + 0.05 * self.sigma * self.coned
         return f
 
-    def _step(self, f: Tensor, barrier: float) -> tuple[Tensor, float]:
+    def _step(self, f: Tensor, pull: Tensor, barrier: float) -> tuple[Tensor, Tensor, float]:
+        """The forces, the quadratic's matrix times them (T, 3 C) as ``pull`` was before, and how far the value fell."""
         g, H = self._barrier(f, barrier)
         self.system.H[0] = self.constant + _block_diagonal(H)
-        self.system.g = self.linear + self._times(f.flatten(1)) + g.flatten(1)
+        self.system.g = self.linear + pull + g.flatten(1)
         try:
             step = self.system.solve(0.0, torch.zeros(0, dtype=torch.bool))[0].reshape(f.shape)
         except LinAlgError:
@@ -206,26 +208,26 @@ class _Problem:
         if float(reach.flatten() @ slopes) >= 0:  # frames are nearly, not wholly, problems of their own
             reach = reach.amin().expand_as(reach)
         step, slope = reach * step, float(reach.flatten() @ slopes)
-        size, before = 1.0, self._value(f, barrier)
+        size, before, more = 1.0, self._value(f, pull, barrier), self._times(step.flatten(1))
         while size > 1e-10:
-            after = self._value(f + size * step, barrier)
+            after = self._value(f + size * step, pull + size * more, barrier)
             if after <= before + 0.1 * size * slope:
-                return f + size * step, -slope * size
+                return f + size * step, pull + size * more, -slope * size
             size /= 2
-        return f, 0.0
+        return f, pull, 0.0
 
     def _times(self, x: Tensor) -> Tensor:
-        """The quadratic's matrix times x (T, 3 C)."""
+        """The quadratic's matrix times x (T, 3 C); of neighbours each unknown feels itself alone."""
         y = (self.constant @ x[..., None])[..., 0]
         if self.T > 1:
-            off = self.system.H[1, : self.T - 1]
-            y[1:] += (off @ x[:-1, :, None])[..., 0]
-            y[:-1] += (off.mT @ x[1:, :, None])[..., 0]
+            off = self.system.H[1, : self.T - 1].diagonal(dim1=-2, dim2=-1)
+            y[1:] += off * x[:-1]
+            y[:-1] += off * x[1:]
         return y
 
-    def _value(self, f: Tensor, barrier: float) -> float:
-        x = f.flatten(1)
-        return float((x * (self.linear + 0.5 * self._times(x))).sum() - barrier * self._inside(f).log().sum())
+    def _value(self, f: Tensor, pull: Tensor, barrier: float) -> float:
+        """Of forces through which the quadratic's matrix gives ``pull`` (T, 3 C)."""
+        return float((f.flatten(1) * (self.linear + 0.5 * pull)).sum() - barrier * self._inside(f).log().sum())
 
     def _inside(self, f: Tensor) -> Tensor:
         """mu^2 fz^2 - fx^2 - fy^2 of the points that have a cone, positive inside (and inside its mirror image)."""

@@ -214,7 +214,7 @@ class _Registration:
         free = torch.cat([torch.full((G,), scale), torch.full((3 * M,), register)])
         found = problem.solve(terms, start, free, REGISTRATION_ITERATIONS, width=1).state
         body, places = self._registered(found, turnable)
-        unsure = _uncertainty(problem, terms, found, free, len(self.spots))
+        unsure = _uncertainty(problem, terms, found, free, len(self.spots), self._centres)
         own = torch.arange(G + 3 * len(self.spots)) if scale else torch.arange(G, G + 3 * len(self.spots))
         return (body if scale else replace(body, scale_groups=())), places, unsure[own][:, own]
 
@@ -230,6 +230,10 @@ class _Registration:
         sigma = self.settings.joint_centre_sigma
         more = (Spot(label=n, point=points[n], spread=np.full(3, CENTRE_SPREAD), soft_tissue=sigma) for n in seen)
         return (*self.spots, *more), np.concatenate([target, *(x[:, None] for x in seen.values())], 1)
+
+    def _centres(self, target: Array) -> Array:
+        """(T, C, 3) [m] the joint centres that follow from the markers (T, M, 3)."""
+        return self._with_centres(target)[1][:, len(self.spots) :]
 
     def _terms(self, problem: MarkerProblem, target: Tensor, weight: Tensor, register: bool) -> list[Term[MarkerState]]:
         s = self.settings
@@ -257,12 +261,14 @@ class _Registration:
 
 
 def _uncertainty(
-    problem: MarkerProblem, terms: Sequence[Term[MarkerState]], state: MarkerState, free: Tensor, n_markers: int
-) -> Tensor:
+    problem: MarkerProblem, terms: Sequence[Term[MarkerState]], state: MarkerState, free: Tensor, n_markers: int,
+    centres: Callable[[Array], Array],
+) -> Tensor:  # fmt: skip
     """Covariance of the shared unknowns at a solution; zero of those that were held.
 
-    Behind ``n_markers`` spots there are joint centres by rule. The solution takes each frame's for an observation of
-    its own; but a rule errs the same way throughout, which comes on top.
+    Behind ``n_markers`` spots there are joint centres by rule, ``centres`` of markers. The solution takes each frame's
+    for an observation of its own; but a rule errs the same way throughout, and where its markers are misplaced it errs
+    with them. Both come on top.
     """
     system = BorderedSystem(len(state.q), problem.chain.nv, state.n_shared, min(1, len(state.q) - 1))
     kin = Kinematics(problem.chain, state, problem.points)
@@ -273,9 +279,39 @@ def _uncertainty(
     of_frames, of_shared = _pull_of_rules(problem, terms, kin, n_markers)
     # rows of the inverse on the shared unknowns, times what a rule's error adds to the normal equations
     moved = known.shared @ (of_shared[free] - known.response[: len(of_frames)].T @ of_frames)
+    covariance = known.shared + moved @ moved.T
+    if bool(free[-state.offsets.numel() :].all()):
+        along = moved @ _by_misplaced(problem, kin, n_markers, centres)
+        covariance = covariance + _with_misplaced(known.shared, along, problem.spread)
     found, index = torch.zeros_like(system.S), torch.nonzero(free)[:, 0]
-    found[index[:, None], index] = known.shared + moved @ moved.T
+    found[index[:, None], index] = covariance
     return found
+
+
+def _with_misplaced(known: Tensor, along: Tensor, spread: Tensor) -> Tensor:
+    """What misplaced markers add to the covariance ``known`` (n, n) through the rules.
+
+    A marker off its place by its ``spread`` [m] (of all spots, the last unknowns) moves the unknowns twice: by what is
+    expected of its place, which ``known`` has, and ``along`` (n, 3 M) with the joint centres: (a + b)(a + b)' - a a'.
+    """
+    first = len(known) - spread.numel()
+    alone = -known[:, first : first + along.shape[1]] / spread.flatten()[: along.shape[1]]
+    both = alone @ along.T
+    return both + both.T + along @ along.T
+
+
+def _by_misplaced(problem: MarkerProblem, kin: Kinematics, n_markers: int, centres: Callable[[Array], Array]) -> Tensor:
+    """(3 C, 3 M) how far joint centres by rule move along the axes of their bodies, in the rules' standard deviations,
+    with each marker that is off its place by its spread along an axis of its body."""
+    at, R = kin.points[:1, :n_markers].numpy(), kin.R_registered[0].numpy()
+    start, moved = centres(at), []
+    for m in range(n_markers):
+        for step in (R[m] * problem.spread[m].numpy()).T:
+            there = at.copy()
+            there[0, m] += step
+            moved.append((centres(there) - start)[0])
+    local = np.einsum("cij,kci->cjk", R[n_markers:], np.reshape(moved, (3 * n_markers, -1, 3)))
+    return torch.as_tensor(local).flatten(0, 1) / problem.soft_tissue[n_markers:].repeat_interleave(3)[:, None]
 
 
 def _pull_of_rules(

@@ -33,6 +33,9 @@ UNSURE_TIME = 0.15  # [s] around which a support that is not understood makes fo
 class MarkerProblem(MotionProblem):
     """A body of known size with markers at known places, or, with scale groups left in, one whose size is sought."""
 
+    # poses of single frames are near the solution; damping by a share of the jerk's diagonal holds slow motions most
+    start_damping = 1e-6
+
     def __init__(
         self,
         skeleton: Skeleton,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.banded import BorderedSystem, chained
 from physpose.estimation.state import Kinematics, MarkerState, State
 from physpose.estimation.terms import FrameTerm, robust
 
@@ -41,11 +41,12 @@ class MarkerDistance(FrameTerm[State]):
         return 0.5 * loss.sum(1)
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
-        r = self.residual(kin)
-        w = self.believed(kin).sqrt()[..., None]
-        T, M = self.weight.shape
-        J, Js = (w[..., None] * D[:, :M] for D in (kin.J, kin.Js))
-        system.add_frame((w * r).reshape(T, -1), J.reshape(T, 3 * M, -1), Js.reshape(T, 3 * M, Js.shape[-1]))
+        w, M = self.believed(kin).sqrt()[..., None], self.target.shape[1]
+        r, J, J_scales = w * self.residual(kin), w[..., None] * kin.J[:, :M], w[..., None] * kin.J_scales[:, :M]
+        if len(state.registration):
+            system.add_points(r, J, J_scales, w[..., None] * kin.R_registered)
+        else:
+            system.add_frame(r.flatten(1), J.flatten(1, 2), J_scales.flatten(1, 2))
 
 
 @dataclass
@@ -71,37 +72,36 @@ class SlidingSkin:
         self._stay = torch.where(seen & before, rho, 0.0)  # (T, M)
         self._weight = torch.where(seen, 1 / (1 - self._stay**2), 0.0) / self.sigma**2
 
-    def _news(self, x: Tensor) -> Tensor:
-        """x_t - rho x_{t-1} of what markers carry (T, M, ...)."""
-        stay = self._stay[1:].reshape(*self._stay[1:].shape, *[1] * (x.ndim - 2))
-        return torch.cat([x[:1], x[1:] - stay * x[:-1]])
+    def _residual(self, kin: Kinematics) -> Tensor:
+        """(T, M, 3) [m], body minus marker; meaningless where none was seen."""
+        return kin.points[:, : self.target.shape[1]] - self.target
 
-    def _whitened(self, kin: Kinematics) -> tuple[Tensor, Tensor]:
-        """(T, M, 3) [m] unweighted, and (T, M) their squares over their variance."""
-        news = self._news(kin.points[:, : self.target.shape[1]] - self.target)
-        return news, (news**2).sum(-1) * self._weight
+    def _squares(self, kin: Kinematics) -> Tensor:
+        """(T, M) squares of e."""
+        r = self._residual(kin)
+        news = torch.cat([r[:1], r[1:] - self._stay[1:, :, None] * r[:-1]])
+        return (news**2).sum(-1) * self._weight
 
     def cost(self, state: State, kin: Kinematics) -> Tensor:
-        return 0.5 * robust(self._whitened(kin)[1], self.robust_scale)[0].sum()
+        return 0.5 * robust(self._squares(kin), self.robust_scale)[0].sum()
+
+    def _precision(self, kin: Kinematics) -> tuple[Tensor, Tensor]:
+        """[1/m^2] inverse covariance of each marker's errors, as they are believed: of frames (T, M), and from each to
+        the next (T-1, M)."""
+        w = self._weight * robust(self._squares(kin), self.robust_scale)[1]
+        between = -(w * self._stay)[1:]
+        now = w.clone()
+        now[:-1] -= between * self._stay[1:]
+        return now, between
 
     def add_to(self, system: BorderedSystem, state: State, kin: Kinematics) -> None:
-        news, r2 = self._whitened(kin)
-        w = (self._weight * robust(r2, self.robust_scale)[1]).sqrt()[..., None]
         M = self.target.shape[1]
-        flat = lambda x: x.flatten(1, 2)  # noqa: E731
-        now, back = w[..., None] * kin.J[:, :M], (-w * self._stay[..., None])[1:, ..., None] * kin.J[:-1, :M]
-        r, Js = flat(w * news), w[..., None] * self._news(kin.Js[:, :M])
-        system.add_frame(r[:1], flat(now[:1]), flat(Js[:1]), first=True)
-        if len(self.time) > 1:
-            system.add_pair(r[1:], flat(back), flat(now[1:]), flat(Js[1:]))
+        r, J, Js = (x.flatten(1, 2) for x in (self._residual(kin), kin.J[:, :M], kin.Js[:, :M]))
+        system.add_chained(r, J, Js, *(w.repeat_interleave(3, 1) for w in self._precision(kin)))
 
     def weighed(self, kin: Kinematics, x: Tensor) -> Tensor:
         """Errors x (T, M, 3, ...) of the markers through the inverse of their covariance, as they are believed."""
-        r2 = self._whitened(kin)[1]
-        w = self._weight * robust(r2, self.robust_scale)[1]
-        e = w.reshape(*w.shape, *[1] * (x.ndim - 2)) * self._news(x)
-        stay = self._stay[1:].reshape(*self._stay[1:].shape, *[1] * (x.ndim - 2))
-        return torch.cat([e[:-1] - stay * e[1:], e[-1:]])
+        return chained(*self._precision(kin), x)
 
 
 @dataclass

@@ -33,6 +33,8 @@ EARTH_GRAVITY = 9.81  # [m/s^2]
 class MotionProblem:
     """The terms of one person's motion; a subclass adds those of its observations."""
 
+    start_damping = 1e-3  # of Levenberg and Marquardt
+
     def __init__(
         self,
         chain: KinematicChain,
@@ -163,7 +165,7 @@ class MotionProblem:
         width = min(width, len(state.q) - 1)
         return solve(
             self.chain, terms, state, self.points, free, width=width, max_iterations=max_iterations,
-            on_iteration=on_iteration,
+            damping=self.start_damping, on_iteration=on_iteration,
         )  # fmt: skip
 
     # --- contacts and forces ----------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from torch import Tensor
 from physpose.chain import KinematicChain
 from physpose.estimation.state import Kinematics
 from physpose.skeleton.model import Point
-from physpose.spatial import skew
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,12 @@ class Segments:
 
         v: rates of the frame's unknowns. A = sum m (c - com) x dc + R I R' w (Orin et al. 2013, centroidal dynamics).
         """
-        arm = kin.points[:, self.index] - self.com(kin.points)[:, None]
-        R = kin.frames.R[:, self.body]
-        orbital = _summed(self.mass[:, None, None] * skew(arm), kin.J[:, self.index])
-        return orbital + _summed(R @ self._inertia(axis_scales) @ R.mT, kin.J_turn[:, self.body])
+        place = kin.points[:, self.index]
+        arm = self.mass[:, None] * (place - self.com(kin.points)[:, None])
+        R, eye = kin.frames.R[:, self.body], torch.eye(3, dtype=arm.dtype)
+        # dc = w x c + u; a x (w x c) = (a.c) w - c (a.w)
+        turned = (arm * place).sum(-1)[..., None, None] * eye - place[..., :, None] * arm[..., None, :]
+        return kin.summed_motion(self.body, turned + R @ self._inertia(axis_scales) @ R.mT, arm)
 
     def _inertia(self, axis_scales: Tensor) -> Tensor:
         """(S, 3, 3) [kg.m^2]: second moments scale with both of their axes."""
@@ -48,11 +49,6 @@ class Segments:
         scaled = self.second_moment * s[:, :, None] * s[:, None, :]
         trace = scaled.diagonal(dim1=-2, dim2=-1).sum(-1)
         return trace[:, None, None] * torch.eye(3, dtype=scaled.dtype) - scaled
-
-
-def _summed(A: Tensor, J: Tensor) -> Tensor:
-    """Sum over segments of A (T, S, 3, 3) times J (T, S, 3, n), as one product."""
-    return A.transpose(1, 2).flatten(2) @ J.flatten(1, 2)
 
 
 def centres(chain: KinematicChain) -> tuple[Point, ...]:

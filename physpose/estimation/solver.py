@@ -46,10 +46,11 @@ def solve(
     """
     kin = Kinematics(chain, state, points)
     cost = _cost(terms, state, kin)
+    system = BorderedSystem(len(state.q), chain.nv, state.n_shared, width)
     iteration, converged = 0, False
     while iteration < max_iterations and not converged:
         iteration += 1
-        system = BorderedSystem(len(state.q), chain.nv, state.n_shared, width)
+        system.clear()
         for term in terms:
             term.add_to(system, state, kin)
         better, damping = _accepted_step(chain, terms, state, points, system, free, cost, damping)

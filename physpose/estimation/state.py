@@ -104,12 +104,12 @@ class Kinematics:
         self.points: Tensor = chain.locate(self.frames, points, state.log_scales)  # (T, K, 3), world
         self.R_pelvis = self.frames.R[:, 0]
         if len(state.registration):
-            moved = matvec(self._R_registered, state.registration.expand(len(state.q), -1, -1))
+            moved = matvec(self.R_registered, state.registration.expand(len(state.q), -1, -1))
             self.points[:, : len(state.registration)] += moved
 
     @property
-    def _R_registered(self) -> Tensor:
-        """(T, M, 3, 3) of the bodies whose points were moved."""
+    def R_registered(self) -> Tensor:
+        """(T, M, 3, 3) of the bodies whose points were moved: d(points)/d(their own places)."""
         return self.frames.R[:, self._points.body[: len(self._state.registration)]]
 
     @cached_property
@@ -120,20 +120,28 @@ class Kinematics:
         J[..., :3] = torch.eye(3, dtype=J.dtype)
         return J
 
+    def summed_motion(self, body: Tensor, A: Tensor, a: Tensor) -> Tensor:
+        """sum_s (A_s w_s + a_s x u_s) (T, 3, nv) by the frame's unknowns, as ``KinematicChain.summed_motion`` has it,
+        of a (T, S, 3) whose sum is zero: the pelvis' position, a world vector here, moves nothing."""
+        found = self._chain.summed_motion(self.frames, body, A, a)
+        found[..., :3] = 0.0
+        return found
+
     @cached_property
-    def J_turn(self) -> Tensor:
-        """d(angular velocity of bodies)/d(rate of the frame's unknowns) (T, n_bodies, 3, nv), world axes."""
-        return self._chain.turning_jacobian(self.frames)
+    def J_scales(self) -> Tensor:
+        """d(points)/d(log bone scales) (T, K, 3, G)."""
+        if not len(self._state.log_scales):
+            return self.points.new_zeros(*self.points.shape, 0)
+        return self._chain.scale_jacobian(self.frames, self._points, self._state.log_scales)
 
     @cached_property
     def Js(self) -> Tensor:
         """d(points)/d(shared unknowns) (T, K, 3, n_shared)."""
-        state, G = self._state, len(self._state.log_scales)
-        Js = self.points.new_zeros(*self.points.shape, state.n_shared)
-        if G:
-            Js[..., :G] = self._chain.scale_jacobian(self.frames, self._points, state.log_scales)
-        for m in range(len(state.registration)):
-            Js[:, m, :, G + 3 * m : G + 3 * m + 3] = self._R_registered[:, m]
+        G, R = len(self._state.log_scales), self.R_registered
+        Js = self.points.new_zeros(*self.points.shape, self._state.n_shared)
+        Js[..., :G] = self.J_scales
+        for m in range(R.shape[1]):
+            Js[:, m, :, G + 3 * m : G + 3 * m + 3] = R[:, m]
         return Js
 
     def camera_points(self, state: CameraState, index: slice) -> Tensor:

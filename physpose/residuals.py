@@ -41,12 +41,12 @@ def residual_report(
 ) -> ResidualReport:
     """The root's residual over the valid frames, as shares of the peak measured force (and the CoM's height)."""
     assert motion.contacts.valid is not None
+    if skeleton.bodies[0].joint.kind != "free":
+        return ResidualReport(valid=motion.contacts.valid, assumptions=(), warnings=(), details={})
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
     unmeasured = _unmeasured(motion, (settings or PlateSettings()).unmeasured * weight)
     valid = motion.contacts.valid & ~unmeasured
     warnings = _missing_force(motion.time, unmeasured)
-    if skeleton.bodies[0].joint.kind != "free":
-        return ResidualReport(valid=valid, assumptions=(), warnings=warnings, details={})
     peak = float(np.linalg.norm(motion.contacts.force.sum(1), axis=1).max(initial=0.0))
     if not valid.any() or peak == 0:
         return ResidualReport(valid=valid, assumptions=(), warnings=(*warnings, NOTHING_VALID), details={})
@@ -74,10 +74,13 @@ def unsupported_report(
     motion: Motion, skeleton: Skeleton, gravity: Array, settings: PlateSettings | None = None
 ) -> ResidualReport:
     """Of a motion that was given no forces: the frames in which something must have carried the body."""
+    everywhere = ResidualReport(valid=np.ones(len(motion.time), bool), assumptions=(), warnings=(), details={})
+    if skeleton.bodies[0].joint.kind != "free":
+        return everywhere
     weight = skeleton.mass * (float(np.linalg.norm(gravity)) or STANDARD_GRAVITY)
     carried = _unmeasured(motion, (settings or PlateSettings()).unmeasured * weight)
-    if skeleton.bodies[0].joint.kind != "free" or not carried.any():
-        return ResidualReport(valid=np.ones_like(carried), assumptions=(), warnings=(), details={})
+    if not carried.any():
+        return everywhere
     doubt = (
         f"no forces were given, but in {int(carried.sum())} of {len(carried)} frames something carries the body: what "
         "it does is at the root, and the torques of the limbs that it touches lack it; give the forces"

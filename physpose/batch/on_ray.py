@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from physpose.batch.study import Outcome, Study, Task
 from physpose.batch.work import Fit, work
 from physpose.errors import InputError, MissingPackageError
 
+ANSWER = 10.0  # [s] within which a cluster takes a connection
 RETRIES = 3  # of a task whose worker or node dies
 AHEAD = 2  # tasks in hand for each core: as many wait as run, so that no core does and an autoscaler sees the need
 
@@ -36,8 +38,6 @@ def run(tasks: Iterator[Task], study: Study, fit: Fit, address: str) -> Generato
 def _work_there(task: Task, study: Study, fit: Fit) -> Outcome:
     """On whatever node: the folder has to be there too."""
     if not (study.path / ".lock").exists():
-        import socket
-
         why = f"node {socket.gethostname()} does not see {study.path}: results need a folder that all nodes share"
         return Outcome(task=task, failure=why, kind="error")
     return work(task, study, fit)
@@ -63,12 +63,20 @@ def _cores(ray: Any) -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+def _knock(address: str) -> None:
+    """Is anybody at host:port? Ray would try for minutes, and talk all the while."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+
+
 def _connect(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
         raise MissingPackageError("ray", "ray", "--ray") from error
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -68,3 +68,14 @@ def test_too_few_frames_say_nothing_of_it():
     terms = problem.terms(kp, state, problem.no_support(3))
     free = torch.zeros(state.n_shared, dtype=torch.bool)
     assert pace_factor(CHAIN, problem.points, terms, state, free, 2) == 1.0
+
+
+@pytest.mark.parametrize("tempo", [0.5, 2.0])
+def test_the_same_motion_at_another_tempo_is_as_probable_at_its_pace(tempo):
+    """Time stamps alone change; what smoothness costs then says nothing of how vigorous the motion is."""
+    problem, _ = a_case(TIME)
+    state, time = true_state(marching(TIME)), torch.as_tensor(TIME)
+    kin = Kinematics(CHAIN, state, problem.points)
+    there = problem.paced(tempo**2.5).smoothness(time / tempo)
+    for own, other in zip(problem.smoothness(time), there, strict=True):
+        assert float(other.cost(state, kin)) == pytest.approx(float(own.cost(state, kin)), rel=1e-9), own.name

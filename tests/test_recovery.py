@@ -123,3 +123,15 @@ def test_planted_motion_is_recovered(adult, motion):
 def test_turning_person_is_recovered(adult):
     _, recovery = recover(walk.simulate(adult, 3.0, yaw_rate=60.0))
     assert recovery.rms((*LEGS, *TRUNK)) < ACCURACY
+
+
+@pytest.mark.parametrize("azimuth", [40.0, -40.0])
+def test_feet_that_do_not_slide_do_not_shorten_path_and_focal_length(adult, walked, azimuth):
+    """Of a walk towards the camera, whose focal length is not given."""
+    camera = beside(walked, distance=4.0, azimuth=azimuth)
+    keypoints, keep = filmed(walked, camera, fps=FPS, landmark_noise=None)
+    result = fit(keypoints, **ADULT)
+    path, true_path = (np.linalg.norm(q[-1, :2] - q[0, :2]) for q in (result.q, walked.q[keep]))
+    assert result.camera is not None
+    assert result.camera.focal == pytest.approx(camera.focal, rel=0.05)
+    assert path == pytest.approx(true_path, rel=0.02)

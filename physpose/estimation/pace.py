@@ -1,10 +1,10 @@
 """How vigorously somebody moves, against people who walk: one number for a clip, from the clip itself.
 
 Who sits down slowly has a fraction of a walker's jerk; smoothing made for the walker would leave noise in the motion
-and doubt about it. The same motion at another tempo changes the jerk of all coordinates by one factor. The likeliest is
-found by evidence (MacKay 1992, Neural Computation 4:415, his alpha): what is left of the smoothness residuals, over the
-number of them that the observations determine. Jerk is not as white as the term takes it, most of it lying where a
-phone resolves nothing; so the factor counts from that of walks.
+and doubt about it. The same motion at another tempo changes the jerk of all coordinates by one factor, and their
+accelerations by its power of 3/5. The likeliest is found by evidence (MacKay 1992, Neural Computation 4:415, his
+alpha): what is left of the smoothness residuals, over the number of them that the observations determine. Jerk is not
+as white as the term takes it, most of it lying where a phone resolves nothing; so the factor counts from that of walks.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ from physpose.spatial import quat_to_matrix
 from physpose.types import Array
 
 EARTH_GRAVITY = 9.81  # [m/s^2]
+# the same motion c times as fast: the root of jerk's spectral density grows by c^(5/2), of acceleration's by c^(3/2)
+TEMPO = 3 / 5
 
 
 class MotionProblem:
@@ -73,11 +75,12 @@ class MotionProblem:
         return [limits, Posture(self.prior, self.chain.coordinate_names, posture_rate, s.posture_robust)]
 
     def smoothness(self, time: Tensor) -> list[Term[State]]:
-        """How fast velocities and accelerations change in people who walk."""
+        """How fast velocities and accelerations change in people who walk, and at another pace."""
         s = self.settings
+        acceleration = self.pace**TEMPO * self.spread_of_coordinates(s.acceleration_sigma)
         return [
             Smoothness(time, self.pace * self.spread_of_coordinates(s.jerk_sigma), 3, "jerk"),
-            Smoothness(time, self.spread_of_coordinates(s.acceleration_sigma), 2, "acceleration"),
+            Smoothness(time, acceleration, 2, "acceleration"),
         ]
 
     def floor_terms(self, state: State, time: Tensor, support: Support, rate: Tensor) -> list[Term[State]]:

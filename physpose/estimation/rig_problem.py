@@ -153,7 +153,7 @@ class RigProblem(VideoProblem):
         """The first guess itself: it is in space already."""
         return state
 
-    def free(self, *, scales: bool, camera: bool) -> Tensor:
+    def free(self, *, scales: bool, camera: bool, focal: bool = True) -> Tensor:
         flags = super().free(scales=scales, camera=False)
         flags[HEIGHT] = camera and self.gravity > 0 and self.settings.physics != "none"
         return flags

@@ -113,18 +113,35 @@ def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) 
     kp = kp.frames(coarse_frames(kp.time, problem.settings.coarse_rate))
     known = shared is not None
     state = first_guess(problem, kp, shared)
-    support = problem.support_of(state, kp.time) if known else problem.no_support(kp.n_frames)
-    for k, height in enumerate((*CONTACT_HEIGHTS, problem.settings.contact_height)):
-        free = problem.free(scales=not known and k > 0, camera=not known)
-        solution = problem.solve_on(kp, state, support, free, COARSE_ITERATIONS)
-        if k == 0 and not known:
-            solution = replace(solution, state=problem.on_floor(solution.state))
+    heights: tuple[float | None, ...] = (None,) * 3
+    if known:
+        support = problem.support_of(state, kp.time)
+    else:
+        state = problem.on_floor(without_floor(problem, kp, state))
+        support = problem.support_of(state, kp.time, CONTACT_HEIGHTS[0], forces=False)
+        heights = (CONTACT_HEIGHTS[1], problem.settings.contact_height)
+    free = problem.free(scales=not known, camera=not known, focal=False)
+    for height in heights:
+        solution, found_with = problem.solve_on(kp, state, support, free, COARSE_ITERATIONS), support
         state = solution.state
-        if k == len(CONTACT_HEIGHTS) and not known:  # the floor is known
-            problem = problem.at_its_pace(kp, solution, support, free)
-        support = problem.support_of(state, kp.time, None if known else height, forces=known or k > 0)
-
+        support = problem.support_of(state, kp.time, height)
+    if not known:  # the floor is, now
+        problem = problem.at_its_pace(kp, solution, found_with, free)
     return _Coarse(problem, torch.as_tensor(kp.time), solution)
+
+
+def without_floor(problem: VideoProblem, kp: Keypoints2D, state: CameraState) -> CameraState:
+    """Motion, camera and body from what is seen, without floor or forces; the focal length is found here alone.
+
+    It is all but free along with the lengths of steps, and smoothness likes both small: with feet that must not slide,
+    it would be taken some 10 % too short. What is wrong with one part of a model is cut off from what another part
+    knows better (Plummer 2015, Stat Comput 25:37, cutting feedback).
+    """
+    support = problem.no_support(kp.n_frames)
+    for scales in (False, True):
+        free = problem.free(scales=scales, camera=True)
+        state = problem.solve_on(kp, state, support, free, COARSE_ITERATIONS).state
+    return state
 
 
 def _fine(coarse: _Coarse, kp: Keypoints2D, *, shared: bool) -> tuple[Solution[CameraState], Tensor, Sigma | None]:
@@ -132,7 +149,7 @@ def _fine(coarse: _Coarse, kp: Keypoints2D, *, shared: bool) -> tuple[Solution[C
     problem = coarse.problem
     q = resample(coarse.solution.state.q, coarse.time, torch.as_tensor(kp.time))
     state = replace(coarse.solution.state, q=q)
-    iterations, free = coarse.solution.iterations, problem.free(scales=shared, camera=shared)
+    iterations, free = coarse.solution.iterations, problem.free(scales=shared, camera=shared, focal=False)
     for _ in range(FINE_PASSES):
         support = problem.support_of(state, kp.time)
         solution = problem.solve_on(kp, state, support, free, FINE_ITERATIONS)

@@ -159,13 +159,13 @@ class VideoProblem(MotionProblem):
             torch.tensor(float(np.log(self.camera.focal)), dtype=torch.float64),
         )
 
-    def free(self, *, scales: bool, camera: bool) -> Tensor:
-        """Which shared unknowns may move."""
+    def free(self, *, scales: bool, camera: bool, focal: bool = True) -> Tensor:
+        """Which shared unknowns may move; the focal length with the camera, where it is not given."""
         G = len(self.skeleton.scale_groups)
         flags = torch.zeros(G + N_CAMERA, dtype=torch.bool)
         flags[:G] = scales
         flags[G:] = camera
-        flags[-1] = camera and self.camera.sigma_log_focal > 0
+        flags[-1] = camera and focal and self.camera.sigma_log_focal > 0
         return flags
 
     def solve_on(

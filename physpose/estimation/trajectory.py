@@ -156,7 +156,8 @@ def _fine(coarse: _Coarse, kp: Keypoints2D, *, shared: bool) -> tuple[Solution[C
         state = solution.state
         iterations += solution.iterations
     bearing = problem.bearing_of(state, kp.time)
-    return replace(solution, iterations=iterations), bearing, problem.sigma(kp, state, support, bearing, free)
+    unsure = problem.free(scales=shared, camera=shared)  # held or not, nobody knows the focal length
+    return replace(solution, iterations=iterations), bearing, problem.sigma(kp, state, support, bearing, unsure)
 
 
 def _windowed(

@@ -52,13 +52,14 @@ def track(kp: Keypoints2D) -> Keypoints2D:
     Frame after frame, detections are assigned (Hungarian algorithm) to people who move on steadily from where they
     were last seen, among pairs within reach: a detector that leaves a person for a passer or a piece of furniture jumps
     farther than people do. Then whoever begins within reach of where somebody was last seen, with nobody else to go on
-    with, is that somebody, if of similar size. Doubles of one person in one frame are removed.
+    with, is that somebody, if of similar size. Doubles of one person in one frame are removed, and what was found for a
+    moment where somebody was looked for, if it is likelier something else.
 
     Args:
         kp: raw detections (P, T, K), a missing person NaN.
 
     Returns:
-        The same detections, rearranged: (identities, T, K).
+        The same detections but for those removed, rearranged: (identities, T, K).
     """
     uv = np.where(kp.confidence[..., None] > 0, kp.uv, np.nan)
     size = _sizes(uv)
@@ -136,7 +137,7 @@ def _joined(tracklets: list[_Tracklet], people: _Detections) -> list[_Tracklet]:
     """Who goes on with whom: the likeliest, of pieces that lie within reach of each other."""
     doubt = np.array([DOUBT / len(x.frames) for x in tracklets])
     links = [_links(people, x, tracklets) + doubt + d for x, d in zip(tracklets, doubt, strict=True)]
-    costs = [np.minimum(c, UNSEEN) for c in links]
+    costs = [np.minimum(c, UNSEEN) for c in links]  # of those that cannot be, none is worse
     before = {b: a for a, b in _pairs(costs)}
     chains: dict[int, list[_Tracklet]] = {}
     for b, tracklet in enumerate(tracklets):  # in order of their first frames

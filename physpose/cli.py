@@ -497,9 +497,15 @@ def _stdout_is_stderr() -> Iterator[None]:
 def _skeletons(args: argparse.Namespace) -> None:
     from physpose.skeleton import describe, list_skeletons, load_skeleton
 
+    who = {k: getattr(args, k) for k in ("age", "sex", "height", "mass")}
     if args.name is None:
+        given = [f"--{k}" for k, x in who.items() if x is not None]
+        if given:
+            raise InputError(
+                f"{', '.join(given)} without a skeleton's name: physpose skeletons NAME {' '.join(given)} ..."
+            )
         for name, about in list_skeletons().items():
             print(f"{name:<8} {about}")
         print("\nphyspose skeletons NAME [--age --sex --height --mass] shows one")
     else:
-        print(describe(load_skeleton(args.name, age=args.age, sex=args.sex, height=args.height, mass=args.mass)))
+        print(describe(load_skeleton(args.name, **who)))

@@ -501,9 +501,7 @@ def _skeletons(args: argparse.Namespace) -> None:
     if args.name is None:
         given = [f"--{k}" for k, x in who.items() if x is not None]
         if given:
-            raise InputError(
-                f"{', '.join(given)} without a skeleton's name: physpose skeletons NAME {' '.join(given)} ..."
-            )
+            raise InputError(f"{', '.join(given)} of whom? physpose skeletons NAME {given[0]} ... shows one")
         for name, about in list_skeletons().items():
             print(f"{name:<8} {about}")
         print("\nphyspose skeletons NAME [--age --sex --height --mass] shows one")

@@ -367,6 +367,11 @@ def test_skeletons_shows_the_body_of_that_subject(capsys):
         assert word in out
 
 
+def test_skeletons_asks_for_a_name_where_somebody_is_described(capsys):
+    assert cli.main(["skeletons", "--age", "8"]) == 2
+    assert "--age of whom? physpose skeletons NAME" in capsys.readouterr().err
+
+
 # Each is refused by the real pipeline before it looks at pictures.
 @pytest.mark.parametrize(
     ("words", "pattern"),

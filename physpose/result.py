@@ -54,7 +54,7 @@ class CoordinateResult:
     sigma: CoordinateSigma | None  # None: the source gave no standard deviations
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class FitResult(Motion):
     """A motion with its skeleton, its source and everything that was assumed on the way.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,19 @@ def test_a_killed_node_loses_nothing(tmp_path, cluster):
     assert contents(out) == contents(tmp_path / "whole")
     again, seen = run(manifest, out, workers=None, ray=cluster.address)
     assert (again.done, again.fitted, seen.total) == (len(CLIPS), 0, 0)
+
+
+def test_an_address_where_nobody_answers_is_told_before_ray_tries(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray tries for minutes"))
+    manifest = write_clips(tmp_path, {"a": "ok"})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            InputError, match=f"no Ray cluster at '{address}': .*refused.*'ray start --head' starts one"
+        ):
+            run(manifest, tmp_path / "out", workers=None, ray=address)
 
 
 def test_no_cluster_is_one_sentence(tmp_path, monkeypatch):

@@ -194,12 +194,13 @@ def test_a_result_has_its_own_body_and_gravity(made, tmp_path):
 
 
 def test_a_body_on_a_bench_needs_no_forces(tmp_path):
-    """A pendulum at 30 deg: m g l sin."""
+    """A pendulum at 30 deg, its axis not moved sideways: m g l sin."""
     arm = tmp_path / "arm.xml"
-    arm.write_text("""<mujoco><worldbody><body name="upper_arm"><joint name="swing" axis="0 1 0"/>
+    arm.write_text("""<mujoco><worldbody><body name="upper_arm">
+        <joint name="roll" axis="1 0 0"/><joint name="swing" axis="0 1 0"/>
         <inertial pos="0 0 -0.3" mass="2" diaginertia="0.01 0.01 0.01"/></body></worldbody></mujoco>""")
     time = np.linspace(0, 1, 11)
-    result = physpose.inverse_dynamics((time, np.full((11, 1), np.pi / 6)), load_skeleton(arm))
+    result = physpose.inverse_dynamics((time, np.tile([0.0, np.pi / 6], (11, 1))), load_skeleton(arm))
     np.testing.assert_allclose(np.abs(result["swing"].tau), 2 * 9.81 * 0.3 * 0.5, rtol=1e-9)
     assert result.warnings == ()
 

@@ -282,6 +282,7 @@ def test_a_killed_save_leaves_no_half_written_result(tmp_path, existed):
 
 def test_a_result_is_shown_in_one_line(result):
     shown = repr(result)
+    assert len(shown) < 300
     assert "\n" not in shown
     assert f"{len(result.time)} frames" in shown
     assert "NOT converged" in repr(replace(result, status=replace(result.status, converged=False)))

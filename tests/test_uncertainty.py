@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from estimation_cases import CHILD, FOCAL, SIZE, marching, seen
+from estimation_cases import CHILD, FOCAL, SIZE, level_camera, marching, seen
 
 from physpose import dynamics
 from physpose.chain import KinematicChain
@@ -159,6 +159,35 @@ def test_errors_of_noisy_fits_are_as_large_as_their_sigma():
     for name in ("q", "v"):
         inside = float((np.abs(np.concatenate(z[name])) < 1.645).mean())
         assert 0.75 <= inside <= 1.0, (name, inside)
+
+
+def test_where_a_detector_sees_keypoints_moves_fits_by_what_sigma_adds_for_it():
+    """All through a clip, in the body's axes, drawn anew for each fit and nothing else: a Monte Carlo check."""
+    time = np.arange(12) / 15.0
+    q = marching(time)
+    kp, kset = seen(time, q), CHILD.keypoint_set("blazepose33")
+    places, frames = CHAIN.points(kset.points), CHAIN.fk(torch.as_tensor(q))
+    share, spread = EstimationSettings().lasting, torch.as_tensor(kset.sigma)[:, None]
+    found = []
+    for seed in range(8):
+        moved = share * spread * torch.as_tensor(np.random.default_rng(seed).normal(size=(len(spread), 3)))
+        elsewhere = CHAIN.locate(frames, places._replace(offset=places.offset + moved))
+        uv = level_camera().project(elsewhere.numpy())[None]
+        found.append(fit_trajectory(CHILD, replace(kp, uv=uv), KNOWN, True).q[:, 7:])
+    none = fit_trajectory(CHILD, kp, KNOWN, True, EstimationSettings(lasting=0.0)).sigma
+    sigma = fit_trajectory(CHILD, kp, KNOWN, True).sigma
+    added = np.sqrt(sigma.q**2 - none.q**2)[:, 6:]
+    legs = [i for i, n in enumerate(CHILD.coordinate_names) if n.startswith(("hip_flex", "knee", "elbow", "arm_flex"))]
+    ratio = np.sqrt((np.var(found, axis=0, ddof=1)[:, legs]).mean() / (added[:, legs] ** 2).mean())
+    assert 0.7 < ratio < 1.4
+
+
+def test_a_focal_length_that_nobody_gave_is_an_error_in_depth():
+    time = np.arange(12) / 15.0
+    kp = seen(time, marching(time), noise=1.0)
+    unknown = replace(KNOWN, sigma_log_focal=0.15)
+    given, not_given = (fit_trajectory(CHILD, kp, camera, True).sigma for camera in (KNOWN, unknown))
+    assert np.median(not_given.com[:, 0]) > 1.5 * np.median(given.com[:, 0])  # the camera looks along x
 
 
 def spread_like_the_model(time: np.ndarray, q: np.ndarray, seed: int):  # noqa: ANN201

@@ -9,7 +9,8 @@ Errors [mm] are of 12 joint centres from the middle of the hips, one rotation a 
 frame, what it says before and after counts. Detector: MediaPipe's own 3D. + APRS: ``refine`` on it. + chain and
 physics: ``physpose.fit`` with its defaults on the same keypoints, height given; and the same with the shipped lifter's
 3D in place of MediaPipe's. Keypoints are kept in FOLDER. Pieces are of at most 3 s, 30 frames a second. Strengths were
-set, after a first look, so that at the middle one MediaPipe still finds the person in most frames; nothing else was.
+set, after a first look, so that at the middle one MediaPipe still finds the person in most frames; what tracking takes
+for one person (``detectors/tracking.py``) was chosen with these spoiled pictures, and eight clean clips, in view.
 What the detector saw in each scene at the middle strength, against what it saw of the clean piece, stands before.
 Prints tables; writes degraded.json and degraded.png.
 """

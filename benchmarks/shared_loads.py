@@ -71,7 +71,7 @@ def shared(result: FitResult, forces: Forces) -> tuple[Array, Array]:
     names = [p.name for p in body.support_points]
     belief = np.zeros((len(result.time), len(names)))
     belief[:, [names.index(n) for n in result.contacts.points]] = result.contacts.active
-    _, found = dynamics_of(body, result.time, result.q, belief, result.gravity, rates=(result.v, result.a))
+    _, found = dynamics_of(body, result.time, result.q, belief, result.gravity, rates=(result.v, result.a), walks=True)
     assert found is not None
     F, P = found.force.numpy(), found.covariance.numpy()
     sides = [[names.index(f"{part}_{side}") for part in SOLE] for side in "rl"]

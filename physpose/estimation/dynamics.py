@@ -13,6 +13,7 @@ from physpose.chain import Frames, KinematicChain
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
 from physpose.estimation.forces import HELD, METHOD, ContactForces, Effort, ForceSettings, contact_forces
+from physpose.estimation.step_forces import Gait, StepForces, step_forces
 from physpose.estimation.threads import one_thread
 from physpose.plausibility.recording import STANDARD_GRAVITY, located
 from physpose.skeleton.model import HOLD, Skeleton
@@ -22,6 +23,7 @@ CONTACT_THRESHOLD = 0.5  # of the belief
 TOUCH = 0.02  # body weights: less is no contact
 LONGEST = 8000  # frames whose forces are found at once: a window of 30 s at 240 frames a second has to fit
 PIECE, OVERLAP = 4000, 30  # of longer motions, frames whose forces are found together, and seen beside them
+STEEPEST_WALK = 0.02  # sine of a slope: of steeper ones it was not measured how people walk
 SUPPORT_HEIGHT = 0.10  # [m] the lowest foot point may seem so high and yet carry the body: heights are uncertain
 
 
@@ -36,6 +38,7 @@ def dynamics_of(
     rates: tuple[Array, Array] | None = None,
     floor: float = 0.0,
     external: Mapping[str, Array] | None = None,
+    walks: bool = False,
 ) -> tuple[Motion, ContactForces | None]:
     """Velocities, contact forces, torques, momentum and energy of q (T, nq).
 
@@ -48,6 +51,7 @@ def dynamics_of(
         rates: v and a (T, nv) of q where they are known; None: differentiated from q.
         floor: height [m]; -inf: none.
         external: known wrenches (T, 6) on bodies besides the floor's, about the body's origin, world axes.
+        walks: expect of feet that walk what plates measured under people: of motions found from markers.
 
     Returns:
         The motion, and how its forces were found; None where nothing can bear the body, and of long motions, whose
@@ -62,7 +66,8 @@ def dynamics_of(
     wrenches = dict(external or {})
     unsupported = _inverse_dynamics(chain, Q, V, A, g, wrenches)
     find = _contacts if len(time) <= LONGEST else _contacts_in_pieces
-    contacts, found = find(chain, torch.as_tensor(time), frames, com, unsupported, (belief, gravity, floor))
+    steps = _steps(chain, time, frames, com, belief, gravity) if walks else None
+    contacts, found = find(chain, torch.as_tensor(time), frames, com, unsupported, (belief, gravity, floor, steps))
     for name, wrench in _body_wrenches(skeleton, contacts, positions, rotations).items():
         wrenches[name] = wrenches.get(name, 0.0) + wrench
     tau = _inverse_dynamics(chain, Q, V, A, g, wrenches)
@@ -85,13 +90,13 @@ def _inverse_dynamics(
 
 def _contacts(
     chain: KinematicChain, time: Tensor, frames: Frames, com: Tensor, unsupported: Array,
-    given: tuple[Array, Array, float],
+    given: tuple[Array, Array, float, StepForces | None],
 ) -> tuple[Contacts, ContactForces | None]:  # fmt: skip
     """Contacts that explain what the motion needs: ``unsupported`` (T, nv), the generalized forces without them.
 
-    ``given``: belief (T, C), gravity (3,), height of the floor.
+    ``given``: belief (T, C), gravity (3,), height of the floor, what is expected of feet that walk.
     """
-    (belief, gravity, floor), skeleton, T = given, chain.skeleton, len(time)
+    (belief, gravity, floor, steps), skeleton, T = given, chain.skeleton, len(time)
     if not skeleton.support_points or skeleton.bodies[0].joint.kind != "free":
         why = "the world carries the body" if skeleton.support_points else "the body has no contact points"
         nowhere = np.zeros((T, 0, 3))
@@ -115,6 +120,7 @@ def _contacts(
     found = contact_forces(
         time, wrench, where - com[:, None], torch.as_tensor(believed), weight=weight,
         stature=skeleton.subject.height if skeleton.subject else 1.7, effort=Effort(tau[:, 6:], J), n_holds=n_holds,
+        steps=steps,
     )  # fmt: skip
     active = (found.force.norm(dim=-1) > TOUCH * weight).numpy()
     contacts = Contacts(
@@ -122,6 +128,20 @@ def _contacts(
         method=_method(skeleton, found.settled),
     )  # fmt: skip
     return contacts, found
+
+
+def _steps(
+    chain: KinematicChain, time: Array, frames: Frames, com: Tensor, belief: Array, gravity: Array
+) -> StepForces | None:
+    """What is expected of feet that walk on level ground; None: nothing."""
+    size = float(np.linalg.norm(gravity))
+    if not size or float(np.linalg.norm(gravity[:2])) > STEEPEST_WALK * size:
+        return None
+    points = chain.locate(frames, chain.points(chain.skeleton.support_points)).numpy()
+    positions, facing = frames.p.numpy(), frames.R[:, 0, :, 0].numpy()
+    believed = np.zeros(points.shape[:2])
+    believed[:, : belief.shape[1]] = belief
+    return step_forces(Gait(chain.skeleton, time, positions, facing, com.numpy(), points), believed)
 
 
 def _method(skeleton: Skeleton, settled: bool) -> str:
@@ -133,16 +153,17 @@ def _method(skeleton: Skeleton, settled: bool) -> str:
 
 def _contacts_in_pieces(
     chain: KinematicChain, time: Tensor, frames: Frames, com: Tensor, unsupported: Array,
-    given: tuple[Array, Array, float],
+    given: tuple[Array, Array, float, StepForces | None],
 ) -> tuple[Contacts, None]:  # fmt: skip
     """As ``_contacts``, in bounded memory: pieces that overlap, since forces change smoothly."""
-    belief, gravity, floor = given
+    belief, gravity, floor, steps = given
     parts = []
     for start in range(0, len(time), PIECE):
         end = min(start + PIECE, len(time))
         cut = slice(max(start - OVERLAP, 0), min(end + OVERLAP, len(time)))
         piece, _ = _contacts(
-            chain, time[cut], _frames(frames, cut), com[cut], unsupported[cut], (belief[cut], gravity, floor)
+            chain, time[cut], _frames(frames, cut), com[cut], unsupported[cut],
+            (belief[cut], gravity, floor, steps and steps.frames(cut)),
         )  # fmt: skip
         parts.append(piece.frames(slice(start - cut.start, end - cut.start)))
     active, force = (np.concatenate([getattr(p, name) for p in parts]) for name in ("active", "force"))

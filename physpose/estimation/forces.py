@@ -1,7 +1,8 @@
 """Contact forces from motion alone: what the body's momentum needs, shared among the points that can bear it.
 
 One convex problem over all frames. The forces explain the wrench that the motion needs, lie inside friction cones,
-change no faster than forces do, and where that leaves a choice (double support) cost the joints little effort.
+change no faster than forces do, and where that leaves a choice (double support) cost the joints little effort. Of feet
+that walk more is expected (step_forces.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.linalg import LinAlgError
 from torch import Tensor
 
 from physpose.estimation.banded import BorderedSystem
+from physpose.estimation.step_forces import StepForces
 from physpose.spatial import skew
 
 METHOD = (
@@ -81,6 +83,7 @@ def contact_forces(
     mean: Tensor | None = None,
     settings: ForceSettings | None = None,
     n_holds: int = 0,
+    steps: StepForces | None = None,
 ) -> ContactForces:
     """The most probable forces at the support points.
 
@@ -94,6 +97,7 @@ def contact_forces(
         mean: (T, C, 3) [N] what is expected of them beforehand; None: nothing.
         settings: standard deviations.
         n_holds: so many of the last points hold on: their forces may point anywhere.
+        steps: what is expected of feet that walk; None: nothing.
     """
     T, C = belief.shape
     force, response = torch.zeros_like(arms), arms.new_zeros(T, C, 3, 6)
@@ -104,7 +108,8 @@ def contact_forces(
         scales = (weight, stature, settings or ForceSettings())
         expected = None if mean is None else mean[:, used] / weight
         coned = (torch.arange(C) < C - n_holds)[used]
-        problem = _Problem(time, wrench, arms[:, used], belief[:, used], coned, spared, expected, *scales)
+        walk = steps and steps.of_points(used)
+        problem = _Problem(time, wrench, arms[:, used], belief[:, used], coned, spared, expected, walk, *scales)
         f, settled = problem.solve(), problem.settled
         gain, spread = problem.linearised(f)
         force[:, used], response[:, used] = f * weight, gain.reshape(T, -1, 3, 6)
@@ -124,13 +129,15 @@ class _Problem:
 
     def __init__(
         self, time: Tensor, wrench: Tensor, arms: Tensor, belief: Tensor, coned: Tensor, effort: Effort | None,
-        mean: Tensor | None, weight: float, stature: float, s: ForceSettings,
+        mean: Tensor | None, steps: StepForces | None, weight: float, stature: float, s: ForceSettings,
     ):  # fmt: skip
         self.T, self.C = belief.shape
         self.coned = coned  # (C,) points whose forces lie in a cone: the first
         self.s, self.mu2, self.weight = s, s.friction**2, weight
-        self.scale = torch.tensor([weight * s.wrench_sigma[0]] * 3 + [weight * stature * s.wrench_sigma[1]] * 3)
-        self.scale = self.scale.to(wrench)
+        self.scale = _wrench_scale(s.wrench_sigma, weight, stature).to(wrench).expand(self.T, 6)
+        if steps is not None:
+            in_walks = _wrench_scale(steps.wrench_sigma, weight, stature).to(wrench)
+            self.scale = torch.where(steps.walks[:, None], in_walks, self.scale)
         rate = _frame_seconds(time) / s.correlation_time
         self.time_weight = rate.clamp(max=1.0)
         self.needed = wrench[:, 2] / weight  # body weights, upwards
@@ -138,6 +145,9 @@ class _Problem:
         system = BorderedSystem(self.T, 3 * self.C, 0, min(1, self.T - 1))
         self._explain(system, wrench, arms, weight)
         self._bound(system, belief, mean)
+        if steps is not None:
+            w = self.time_weight.sqrt()[:, None]
+            system.add_frame(w * steps.residual, w[..., None] * steps.jacobian.flatten(2))
         if effort is not None:
             self._spare(system, effort, weight, stature)
         self.alone = system.H[0] / self.time_weight[:, None, None]  # of one frame: its neighbours say the same
@@ -148,7 +158,7 @@ class _Problem:
     def _explain(self, system: BorderedSystem, wrench: Tensor, arms: Tensor, weight: float) -> None:
         eye = torch.eye(3, dtype=arms.dtype).expand_as(skew(arms))
         G = torch.cat([eye, skew(arms)], -2) * weight  # (T, C, 6, 3)
-        self.G = G.transpose(1, 2).reshape(self.T, 6, -1) / self.scale[:, None] * self.time_weight.sqrt()[:, None, None]
+        self.G = G.transpose(1, 2).reshape(self.T, 6, -1) / self.scale[..., None] * self.time_weight.sqrt()[:, None, None]
         system.add_frame(-wrench / self.scale * self.time_weight.sqrt()[:, None], self.G)
 
     def _bound(self, system: BorderedSystem, belief: Tensor, mean: Tensor | None) -> None:
@@ -276,6 +286,11 @@ def evenly_shared(wrench: Tensor, belief: Tensor) -> Tensor:
     force = torch.zeros(*belief.shape, 3, dtype=belief.dtype)
     force[..., 2] = share * wrench[:, 2:3].clamp(min=0.0)
     return force
+
+
+def _wrench_scale(sigma: tuple[float, float], weight: float, stature: float) -> Tensor:
+    """(6,) [N; N.m] of force and moment."""
+    return torch.tensor([weight * sigma[0]] * 3 + [weight * stature * sigma[1]] * 3)
 
 
 def _block_diagonal(H: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def _forces(body: Skeleton, motion: Motion, bearing: Array, gravity: Array) -> C
     """How the forces follow from the motion; None where they were measured."""
     if motion.contacts.bodies is not None:
         return None
-    return dynamics_of(body, motion.time, motion.q, bearing, gravity, rates=(motion.v, motion.a))[1]
+    return dynamics_of(body, motion.time, motion.q, bearing, gravity, rates=(motion.v, motion.a), walks=True)[1]
 
 
 # --- what is not known ------------------------------------------------------------------------------------------------

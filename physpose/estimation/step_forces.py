@@ -1,0 +1,201 @@
+"""What is expected of the force under a foot that walks, from what force plates measured under adults.
+
+Over a stance, from strike to toe-off, people who walk on level ground load their feet alike:
+
+    pressure  (cop - mtp) . ahead / L              where the force acts; L: from the heel's to the ball's joint
+    drive     f . ahead / (W s)                    braking, then pushing
+    pitch     ((cop - com) x f) . left / (W h s)   its moment about the centre of mass
+
+with body weight W, height h of the centre of mass and s, how long steps are over h: where steps are short, forces point
+upwards through the centre of mass. All three are linear in the forces of the sole's points. They are told of whole
+stances alone that are those of a walk: both feet on the floor at either end, one alone between, the other foot passing
+from behind to ahead. skeletons/step_forces.yaml, by benchmarks/fit_step_forces.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+
+from physpose.skeleton.files import LOADER, skeleton_folder
+from physpose.skeleton.model import Skeleton
+from physpose.types import Array
+
+QUANTITIES = ("pressure", "drive", "pitch")
+SOLE = ("heel", "ball_medial", "ball_lateral", "toe")
+TOUCHES = 0.5  # of the belief
+STANCE = (0.4, 1.1)  # [s] of walks from fast to slow
+STEP = (0.4, 1.0)  # over the height of the centre of mass: about those of the walks that were measured
+SAME_LEVEL = 0.05  # [m] higher or lower, the other foot stands on a step
+LEAST_LOAD = 0.1  # body weights: of a foot that bears less, nothing says where
+
+
+@dataclass(frozen=True)
+class StepTable:
+    """Mean and standard deviation over a stance, of people."""
+
+    phase: Array  # (P,) from 0, strike, to 1, toe-off
+    load: Array  # (P,) vertical force [body weights], mean
+    mean: Array  # (P, 3) of QUANTITIES
+    sigma: Array  # (P, 3)
+    wrench_sigma: tuple[float, float]  # of the wrench that a walk under markers needs, as ForceSettings has it
+
+    @staticmethod
+    @cache
+    def load_shipped() -> StepTable:
+        """The shipped one."""
+        data = yaml.load((skeleton_folder() / "step_forces.yaml").read_text(), Loader=LOADER)  # noqa: S506
+        mean, sigma = (np.array([data[k][name] for name in QUANTITIES], float).T for k in ("mean", "sigma"))
+        phase, load = (np.array(data[name], float) for name in ("phase", "load"))
+        return StepTable(phase, load, mean, sigma, tuple(data["wrench_sigma"]))
+
+    def at(self, phase: Array) -> tuple[Array, Array, Array]:
+        """Load (n,), mean and sigma (n, 3) at phases (n,)."""
+        columns = np.column_stack([self.load, self.mean, self.sigma])
+        found = np.column_stack([np.interp(phase, self.phase, c) for c in columns.T])
+        return found[:, 0], found[:, 1:4], found[:, 4:]
+
+
+@dataclass(frozen=True)
+class Stance:
+    """One foot on the floor, from strike to toe-off."""
+
+    side: str  # "r" or "l"
+    frames: slice
+    ahead: Array  # (3,) horizontal unit vector, where the pelvis faces
+    floor: float  # [m] height of what the foot stands on
+    step: float  # mean of the steps before and after, over the height of the centre of mass
+
+    @property
+    def phase(self) -> Array:
+        """(n,) of its frames."""
+        n = self.frames.stop - self.frames.start
+        return (np.arange(n) + 0.5) / n
+
+
+@dataclass(frozen=True)
+class Gait:
+    """What stances and their axes follow from."""
+
+    skeleton: Skeleton
+    time: Array  # (T,) [s]
+    positions: Array  # (T, n_bodies, 3) [m]
+    facing: Array  # (T, 3) x-axis of the pelvis
+    com: Array  # (T, 3) [m]
+    points: Array  # (T, C, 3) [m] the support points
+
+    def of(self, body: str) -> Array:
+        """(T, 3) [m]."""
+        return self.positions[:, self.skeleton.body_index(body)]
+
+
+@dataclass(frozen=True)
+class StepForces:
+    """Rows of least squares on the points' forces in body weights: residual + jacobian . force is white."""
+
+    residual: Tensor  # (T, m) of no force
+    jacobian: Tensor  # (T, m, C, 3)
+    walks: Tensor  # (T,) bool: frames that any row is about
+    wrench_sigma: tuple[float, float]  # of the needed wrench in these, as ForceSettings has it
+
+    def frames(self, keep: slice) -> StepForces:
+        """The same of the frames of ``keep``."""
+        return StepForces(self.residual[keep], self.jacobian[keep], self.walks[keep], self.wrench_sigma)
+
+    def of_points(self, used: Tensor) -> StepForces:
+        """The same of some points (C,) bool."""
+        return StepForces(self.residual, self.jacobian[:, :, used], self.walks, self.wrench_sigma)
+
+
+def has_feet(skeleton: Skeleton) -> bool:
+    """Are there soles and joints by the names that this page needs."""
+    names = {p.name for p in skeleton.contact_points}
+    soles = all(f"{part}_{side}" in names for part in SOLE for side in "rl")
+    return soles and {"calcn_r", "calcn_l", "toes_r", "toes_l"} <= {*skeleton.body_names}
+
+
+def soles(skeleton: Skeleton, side: str) -> list[int]:
+    """Indices of a foot's points among the support points."""
+    names = [p.name for p in skeleton.support_points]
+    return [names.index(f"{part}_{side}") for part in SOLE]
+
+
+def step_forces(gait: Gait, belief: Array) -> StepForces | None:
+    """What is expected of the forces of a gait whose support points are believed to bear (T, C); None: of none."""
+    stances = list(walking_stances(gait, belief)) if has_feet(gait.skeleton) else []
+    if not stances:
+        return None
+    table, (T, C) = StepTable.load_shipped(), belief.shape
+    residual, jacobian = np.zeros((T, 2, 3)), np.zeros((T, 2, 3, C, 3))
+    walks = np.zeros(T, bool)
+    for stance in stances:
+        load, mean, sigma = table.at(stance.phase)
+        lever = np.ones_like(mean) / sigma
+        lever[:, 0] /= np.maximum(load, LEAST_LOAD)
+        rows = quantities(gait, stance)
+        rows[:, 0, soles(gait.skeleton, stance.side), 2] -= mean[:, :1]
+        foot = "rl".index(stance.side)
+        jacobian[stance.frames, foot] = lever[..., None, None] * rows
+        residual[stance.frames, foot, 1:] = -(lever * mean)[:, 1:]
+        walks[stance.frames] = True
+    as_tensor = (torch.as_tensor(residual.reshape(T, 6)), torch.as_tensor(jacobian.reshape(T, 6, C, 3)))
+    return StepForces(*as_tensor, torch.as_tensor(walks), table.wrench_sigma)
+
+
+def quantities(gait: Gait, stance: Stance) -> Array:
+    """(n, 3, C, 3): QUANTITIES as they follow from forces [body weights] of the points; pressure times the load."""
+    k, side, ahead = stance.frames, stance.side, stance.ahead
+    left, h = np.cross([0.0, 0.0, 1.0], ahead), gait.com[k, 2:] - stance.floor
+    length = np.linalg.norm(gait.skeleton.bodies[gait.skeleton.body_index(f"toes_{side}")].joint.translation)
+    sole = soles(gait.skeleton, side)
+    arms = gait.points[k][:, sole] - gait.com[k, None]
+    rows = np.zeros((len(h), 3, gait.points.shape[1], 3))
+    rows[:, 0, sole, 2] = (gait.points[k][:, sole] - gait.of(f"toes_{side}")[k, None]) @ ahead / length
+    rows[:, 1, sole] = ahead / stance.step
+    # left . (arm x f) = f . (left x arm)
+    rows[:, 2, sole] = np.cross(left, arms) / (h * stance.step)[..., None]
+    return rows
+
+
+# --- stances of a walk ------------------------------------------------------------------------------------------------
+
+
+def walking_stances(gait: Gait, belief: Array) -> Iterator[Stance]:
+    """The whole stances of a walk; of feet alone: who holds on, sits or crawls shares the load otherwise."""
+    feet = {side: soles(gait.skeleton, side) for side in "rl"}
+    touching = {side: belief[:, feet[side]].max(1) > TOUCHES for side in "rl"}
+    elsewhere = np.delete(belief, feet["r"] + feet["l"], axis=1).max(1, initial=0.0) > TOUCHES
+    for side, other in ("rl", "lr"):
+        for first, last in _stretches(touching[side]):
+            stance = _stance(gait, (side, other), slice(first, last))
+            both = touching[other][first] and touching[other][last - 1]
+            lifts = len(_stretches(~touching[other][first:last])) == 1
+            if both and lifts and not elsewhere[first:last].any() and stance is not None:
+                yield stance
+
+
+def _stretches(on: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First frame and the one after the last of each stretch that neither begins nor ends with the recording."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(int))).reshape(-1, 2)
+    return [(int(a), int(b)) for a, b in edges if a > 0 and b < len(on)]
+
+
+def _stance(gait: Gait, sides: tuple[str, str], frames: slice) -> Stance | None:
+    """The stance of the first side, if it lasts and strides as those of a walk."""
+    ahead = gait.facing[frames].mean(0) * [1.0, 1.0, 0.0]
+    ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
+    lowest, others = (gait.points[frames][:, soles(gait.skeleton, side), 2].min(1) for side in sides)
+    floor = float(np.median(lowest))
+    away = gait.of(f"toes_{sides[0]}")[frames] - gait.of(f"toes_{sides[1]}")[frames]
+    steps = np.array([away[0] @ ahead, -away[-1] @ ahead]) / (gait.com[frames, 2].mean() - floor)
+    lasts = STANCE[0] < gait.time[frames.stop - 1] - gait.time[frames.start] < STANCE[1]
+    strides = STEP[0] < steps.mean() < STEP[1] and steps.min() > STEP[0] / 2
+    level = np.abs((others - floor)[[0, -1]]).max() < SAME_LEVEL
+    return Stance(sides[0], frames, ahead, floor, float(steps.mean())) if lasts and strides and level else None

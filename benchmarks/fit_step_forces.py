@@ -2,13 +2,14 @@
 
     PHYSPOSE_DATA=... python benchmarks/fit_step_forces.py [--write]
 
-Three adults of three recording sessions walk over force plates (ten stances, three, one); their motion is found from
+Three adults of three recording sessions walk over force plates (six stances, three, one); their motion is found from
 markers with defaults, stances as the estimator finds them. Of each stance that one plate measured whole: the vertical
-force and the three quantities of ``estimation/step_forces.py``, over the stance's phase. Mean over people; sigma is that
-of somebody who was not measured: people about their mean, times (n + 1) / n, and one person's stances about theirs.
+force and the three quantities of ``estimation/step_forces.py``, over the stance's phase. Mean over people; sigma is
+that of somebody who was not measured: people about their mean, times (n + 1) / n, and one person's stances about theirs.
 
-Printed: how much of each person lies within 90 % intervals that the other two gave, and the RMS error of the wrench that
-these walks need, of the worst axis, which is the table's ``wrench_sigma``. No child is looked at: benchmarks/lab_children.py tests it.
+Printed: how much of each person lies within 90 % intervals that the other two gave, and the RMS error of the wrench
+that these walks need, of the worst axis, which is the table's ``wrench_sigma``. No child is looked at:
+benchmarks/lab_children.py tests it.
 """
 
 from __future__ import annotations
@@ -67,9 +68,7 @@ class Walk:
 def people(data: Path) -> Iterator[list[Walk]]:
     """The walks of each adult."""
     folder = data / SUBJECT
-    yield [
-        walk(next(folder.rglob(f"{n}.trc")), next(folder.rglob(f"{n}_grf.mot")), **WHO) for n in TRIALS["walking"]
-    ]
+    yield [walk(next(folder.rglob(f"{n}.trc")), next(folder.rglob(f"{n}_grf.mot")), **WHO) for n in TRIALS["walking"]]
     folder = data / SECOND
     names = SECOND_TRIALS["walking, second adult"]
     yield [walk(folder / f"MarkerData/{n}.trc", folder / f"ID/{n}_grf.mot", **SECOND_WHO) for n in names]
@@ -189,8 +188,8 @@ def written(mean: Array, sigma: Array, wrench: tuple[float, float]) -> str:
     """The table as YAML."""
     row = lambda x: "[" + ", ".join(f"{v:.3f}" for v in x) + "]"  # noqa: E731
     lines = [
-        "# Forces under feet that walk, over a stance from strike to toe-off: physpose/estimation/step_forces.py says of",
-        "# what. By benchmarks/fit_step_forces.py, from force plates under three adults (OpenCap's laboratory validation).",
+        "# The force under a foot that walks, over a stance from strike to toe-off: physpose/estimation/step_forces.py",
+        "# says of what. By benchmarks/fit_step_forces.py, from force plates under three adults.",
         f"phase: {row(PHASE)}",
         f"load: {row(mean[:, 0])}",
     ]

@@ -12,7 +12,7 @@ from physpose import dynamics
 from physpose.chain import Frames, KinematicChain
 from physpose.estimation.contact import with_needed_support
 from physpose.estimation.derivatives import derivatives
-from physpose.estimation.forces import HELD, METHOD, ContactForces, Effort, ForceSettings, contact_forces
+from physpose.estimation.forces import HELD, METHOD, WALKED, ContactForces, Effort, ForceSettings, contact_forces
 from physpose.estimation.step_forces import Gait, StepForces, step_forces
 from physpose.estimation.threads import one_thread
 from physpose.plausibility.recording import STANDARD_GRAVITY, located
@@ -125,7 +125,7 @@ def _contacts(
     active = (found.force.norm(dim=-1) > TOUCH * weight).numpy()
     contacts = Contacts(
         points=tuple(p.name for p in skeleton.support_points), active=active, force=found.force.numpy(),
-        method=_method(skeleton, found.settled),
+        method=_method(skeleton, found.settled, steps),
     )  # fmt: skip
     return contacts, found
 
@@ -144,11 +144,11 @@ def _steps(
     return step_forces(Gait(chain.skeleton, time, positions, facing, com.numpy(), points), believed)
 
 
-def _method(skeleton: Skeleton, settled: bool) -> str:
+def _method(skeleton: Skeleton, settled: bool, steps: StepForces | None) -> str:
     """How the forces were found, in words."""
     holds = ", ".join(h.name.removeprefix(HOLD) for h in skeleton.hold_points)
     found = METHOD.format(mu=ForceSettings.friction) + (HELD.format(holds=holds) if holds else "")
-    return found + ("" if settled else "; the iteration had not settled")
+    return found + (WALKED if steps else "") + ("" if settled else "; the iteration had not settled")
 
 
 def _contacts_in_pieces(

@@ -21,6 +21,7 @@ METHOD = (
     "the most probable forces inside friction cones (mu = {mu}) at points that are slow and low, and at the seat where "
     "someone sits, that explain the change of momentum, change smoothly and cost the joints little effort"
 )
+WALKED = "; feet that walk are expected to press as plates measured under adults"
 HELD = "; of any direction at {holds}, where the body holds on"
 
 NEVER = 0.01  # belief in contact that means none
@@ -158,8 +159,9 @@ class _Problem:
     def _explain(self, system: BorderedSystem, wrench: Tensor, arms: Tensor, weight: float) -> None:
         eye = torch.eye(3, dtype=arms.dtype).expand_as(skew(arms))
         G = torch.cat([eye, skew(arms)], -2) * weight  # (T, C, 6, 3)
-        self.G = G.transpose(1, 2).reshape(self.T, 6, -1) / self.scale[..., None] * self.time_weight.sqrt()[:, None, None]
-        system.add_frame(-wrench / self.scale * self.time_weight.sqrt()[:, None], self.G)
+        w = self.time_weight.sqrt()[:, None] / self.scale
+        self.G = w[..., None] * G.transpose(1, 2).reshape(self.T, 6, -1)
+        system.add_frame(-w * wrench, self.G)
 
     def _bound(self, system: BorderedSystem, belief: Tensor, mean: Tensor | None) -> None:
         self.sigma = believed_sigma(belief, self.s.no_force_sigma, self.s.force_sigma)

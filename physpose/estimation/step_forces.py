@@ -8,8 +8,8 @@ Over a stance, from strike to toe-off, people who walk on level ground load thei
 
 with body weight W, height h of the centre of mass and s, how long steps are over h: where steps are short, forces point
 upwards through the centre of mass. All three are linear in the forces of the sole's points. They are told of whole
-stances alone that are those of a walk: both feet on the floor at either end, one alone between, the other foot passing
-from behind to ahead. skeletons/step_forces.yaml, by benchmarks/fit_step_forces.py.
+stances alone that are those of a steady walk straight on: both feet on the floor at either end, one alone between, the
+other foot passing from behind to ahead. skeletons/step_forces.yaml, by benchmarks/fit_step_forces.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import radians
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ SOLE = ("heel", "ball_medial", "ball_lateral", "toe")
 TOUCHES = 0.5  # of the belief
 STANCE = (0.4, 1.1)  # [s] of walks from fast to slow
 STEP = (0.4, 1.0)  # over the height of the centre of mass: about those of the walks that were measured
+STRAIGHT = radians(20.0)  # by which the way of the centre of mass turns from strike to toe-off, at most
+STEADY = 0.17  # of its speed, by which that changes: both are more than in the walks that were measured
 SAME_LEVEL = 0.05  # [m] higher or lower, the other foot stands on a step
 LEAST_LOAD = 0.1  # body weights: of a foot that bears less, nothing says where
 
@@ -177,7 +180,7 @@ def walking_stances(gait: Gait, belief: Array) -> Iterator[Stance]:
             stance = _stance(gait, (side, other), slice(first, last))
             both = touching[other][first] and touching[other][last - 1]
             lifts = len(_stretches(~touching[other][first:last])) == 1
-            if both and lifts and not elsewhere[first:last].any() and stance is not None:
+            if both and lifts and not elsewhere[first:last].any() and stance is not None and _steady(gait, stance):
                 yield stance
 
 
@@ -199,3 +202,10 @@ def _stance(gait: Gait, sides: tuple[str, str], frames: slice) -> Stance | None:
     strides = STEP[0] < steps.mean() < STEP[1] and steps.min() > STEP[0] / 2
     level = np.abs((others - floor)[[0, -1]]).max() < SAME_LEVEL
     return Stance(sides[0], frames, ahead, floor, float(steps.mean())) if lasts and strides and level else None
+
+
+def _steady(gait: Gait, stance: Stance) -> bool:
+    """Does the body go straight on, neither starting nor stopping."""
+    velocity = np.gradient(gait.com, gait.time, axis=0)[[stance.frames.start, stance.frames.stop - 1], :2]
+    speed, way = np.linalg.norm(velocity, axis=1), np.unwrap(np.arctan2(velocity[:, 1], velocity[:, 0]))
+    return bool(np.ptp(way) < STRAIGHT and np.ptp(speed) < STEADY * speed.mean())

@@ -5,7 +5,7 @@
 Three adults of three recording sessions walk over force plates (six stances, three, one); their motion is found from
 markers with defaults, stances as the estimator finds them. Of each stance that one plate measured whole: the vertical
 force and the three quantities of ``estimation/step_forces.py``, over the stance's phase. Mean over people; sigma is
-that of somebody who was not measured: people about their mean, times (n + 1) / n, and one person's stances about theirs.
+that of somebody who was not measured: people about their mean, times (n + 1) / n, and a person's stances about theirs.
 
 Printed: how much of each person lies within 90 % intervals that the other two gave, and the RMS error of the wrench
 that these walks need, of the worst axis, which is the table's ``wrench_sigma``. No child is looked at:

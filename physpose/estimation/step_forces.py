@@ -32,10 +32,10 @@ from physpose.types import Array
 QUANTITIES = ("pressure", "drive", "pitch")
 SOLE = ("heel", "ball_medial", "ball_lateral", "toe")
 TOUCHES = 0.5  # of the belief
-STANCE = (0.4, 1.1)  # [s] of walks from fast to slow
-STEP = (0.4, 1.0)  # over the height of the centre of mass: about those of the walks that were measured
-STRAIGHT = radians(20.0)  # by which the way of the centre of mass turns from strike to toe-off, at most
-STEADY = 0.17  # of its speed, by which that changes: both are more than in the walks that were measured
+STANCE = (0.45, 0.9)  # [s] from fast walks to slow ones; measured: 0.7 to 0.8
+STEP = (0.5, 0.85)  # over the height of the centre of mass; measured: 0.63 to 0.68
+STRAIGHT = radians(20.0)  # by which the way of the centre of mass turns from strike to toe-off; measured: 11 at most
+STEADY = 0.17  # of its speed, by which that changes; measured: 0.15 at most
 SAME_LEVEL = 0.05  # [m] higher or lower, the other foot stands on a step
 LEAST_LOAD = 0.1  # body weights: of a foot that bears less, nothing says where
 
@@ -176,18 +176,18 @@ def walking_stances(gait: Gait, belief: Array) -> Iterator[Stance]:
     touching = {side: belief[:, feet[side]].max(1) > TOUCHES for side in "rl"}
     elsewhere = np.delete(belief, feet["r"] + feet["l"], axis=1).max(1, initial=0.0) > TOUCHES
     for side, other in ("rl", "lr"):
-        for first, last in _stretches(touching[side]):
-            stance = _stance(gait, (side, other), slice(first, last))
-            both = touching[other][first] and touching[other][last - 1]
-            lifts = len(_stretches(~touching[other][first:last])) == 1
-            if both and lifts and not elsewhere[first:last].any() and stance is not None and _steady(gait, stance):
+        for frames in _stretches(touching[side]):
+            changes = np.diff(touching[other][frames].astype(int))
+            lifts = changes[changes != 0].tolist() == [-1, 1]  # once, and is down at either end
+            stance = _stance(gait, (side, other), frames)
+            if lifts and not elsewhere[frames].any() and stance is not None and _steady(gait, stance):
                 yield stance
 
 
-def _stretches(on: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First frame and the one after the last of each stretch that neither begins nor ends with the recording."""
+def _stretches(on: NDArray[np.bool_]) -> list[slice]:
+    """Frames of each stretch that neither begins nor ends with the recording."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(int))).reshape(-1, 2)
-    return [(int(a), int(b)) for a, b in edges if a > 0 and b < len(on)]
+    return [slice(int(a), int(b)) for a, b in edges if a > 0 and b < len(on)]
 
 
 def _stance(gait: Gait, sides: tuple[str, str], frames: slice) -> Stance | None:

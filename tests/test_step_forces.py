@@ -1,0 +1,162 @@
+"""What is expected of feet that walk: whole stances of steady walks, by quantities that are what they are called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import physpose
+from physpose.estimation.forces import ForceSettings, contact_forces
+from physpose.estimation.step_forces import QUANTITIES, Gait, StepForces, StepTable, quantities, soles, step_forces
+from physpose.estimation.step_forces import walking_stances as stances_of
+from physpose.io.forces import read_forces
+
+ADULT = physpose.load_skeleton("adult", sex="m", height=1.75, mass=72.0)
+TIME = np.arange(300) / 100.0
+SPEED, STEP_TIME, STANCE_TIME, HEIGHT = 1.2, 0.55, 0.675, 0.95  # [m/s], [s], [s], [m]
+SOLE = np.array([[-0.2, 0, 0], [0, 0.04, 0], [0, -0.04, 0], [0.06, 0, 0]])  # [m] from the ball's joint
+UP = 0.02  # [m] of that joint over the sole
+CHILD = "biomechzoo_children/data/sample_study/raw c3d files/HC050A"
+
+
+def walk(stance_time: float = STANCE_TIME) -> tuple[Gait, np.ndarray]:
+    """Somebody who walks along x, and the belief that his points bear."""
+    names = [p.name for p in ADULT.support_points]
+    positions = np.zeros((len(TIME), len(ADULT.bodies), 3))
+    points, belief = np.zeros((len(TIME), len(names), 3)), np.zeros((len(TIME), len(names)))
+    com = np.stack([SPEED * TIME, 0 * TIME, HEIGHT + 0 * TIME], 1)
+    for k, side in enumerate("rl"):
+        time = TIME + 1e-9 - k * STEP_TIME
+        steps = time // (2 * STEP_TIME)
+        since = time - 2 * STEP_TIME * steps  # [s] the strike
+        stands = since < stance_time
+        swing = np.clip((since - stance_time) / (2 * STEP_TIME - stance_time), 0, 1)
+        x = SPEED * (k * STEP_TIME + 2 * STEP_TIME * (steps + swing) + stance_time / 2)
+        toes = np.stack([x, 0 * x + (0.1 if side == "l" else -0.1), UP + 0.1 * (swing > 0)], 1)
+        positions[:, ADULT.body_index(f"toes_{side}")] = toes
+        points[:, soles(ADULT, side)] = toes[:, None] + SOLE - [0, 0, UP]
+        belief[:, soles(ADULT, side)] = stands[:, None]
+    facing = np.tile([1.0, 0.0, 0.2], (len(TIME), 1))
+    return Gait(ADULT, TIME, positions, facing, com, points), belief
+
+
+def test_whole_stances_are_found():
+    gait, belief = walk()
+    found = sorted((s.frames.start, s.frames.stop, s.side) for s in stances_of(gait, belief))
+    # strikes every 0.55 s; the first stance begins with the recording, the last ones are cut off
+    assert found == [(55, 123, "l"), (110, 178, "r"), (165, 233, "l"), (220, 288, "r")]
+    steps = [s.step for s in stances_of(gait, belief)]
+    np.testing.assert_allclose(steps, SPEED * STEP_TIME / HEIGHT, rtol=1e-9)
+
+
+def elsewhere(gait: Gait, x: np.ndarray, y: np.ndarray) -> Gait:
+    """The same with the centre of mass on another way."""
+    return replace(gait, com=np.stack([x, y, gait.com[:, 2]], 1))
+
+
+def stairs(gait: Gait) -> Gait:
+    return replace(gait, points=gait.points + 0.2 * (gait.points[..., 1:2] > 0) * [0, 0, 1])
+
+
+def bearing(belief: np.ndarray, points: list[int], value: float) -> np.ndarray:
+    return np.where(np.isin(np.arange(belief.shape[1]), points), value, belief)
+
+
+HAND = [p.name for p in ADULT.support_points].index("hand_r")
+NO_WALKS = {
+    "backwards": lambda gait, belief: (replace(gait, facing=-gait.facing), belief),
+    "turning": lambda gait, belief: (elsewhere(gait, 2 * np.sin(0.6 * TIME), -2 * np.cos(0.6 * TIME)), belief),
+    "stopping": lambda gait, belief: (elsewhere(gait, -np.exp(-TIME), 0 * TIME), belief),
+    "stairs": lambda gait, belief: (stairs(gait), belief),
+    "on the spot": lambda gait, belief: (replace(gait, positions=gait.positions * [0.3, 1, 1]), belief),
+    "hands hold on": lambda gait, belief: (gait, bearing(belief, [HAND], 1.0)),
+    "hopping on one leg": lambda gait, belief: (gait, bearing(belief, soles(ADULT, "l"), 0.0)),
+}
+
+
+@pytest.mark.parametrize("change", NO_WALKS.values(), ids=NO_WALKS.keys())
+def test_nothing_is_expected_of_who_does_not_walk(change):
+    assert step_forces(*change(*walk())) is None
+
+
+def test_nothing_is_expected_of_who_runs():
+    assert step_forces(*walk(0.5)) is None
+
+
+def test_quantities_are_what_they_are_called():
+    gait, belief = walk()
+    rng = np.random.default_rng(0)
+    for stance in stances_of(gait, belief):
+        rows, sole = quantities(gait, stance), soles(ADULT, stance.side)
+        frame = stance.frames.start + 20
+        force = np.zeros((gait.points.shape[1], 3))
+        force[sole] = rng.uniform([-0.1, -0.1, 0.1], [0.1, 0.1, 0.4], (4, 3))
+        total, at = force.sum(0), gait.points[frame]
+        cop = (force[sole, 2] @ at[sole]) / total[2]  # on the floor z = 0
+        toes = gait.of(f"toes_{stance.side}")[frame]
+        length = np.linalg.norm(ADULT.bodies[ADULT.body_index(f"toes_{stance.side}")].joint.translation)
+        moment = np.cross(at[sole] - gait.com[frame], force[sole]).sum(0)
+        truth = [
+            (cop - toes)[0] / length * total[2],
+            total[0] / stance.step,
+            moment[1] / (HEIGHT * stance.step),
+        ]
+        np.testing.assert_allclose(np.einsum("qci,ci->q", rows[20], force), truth, atol=1e-12)
+
+
+def test_rows_are_white_at_the_mean():
+    """Forces that have the table's pressure and drive leave nothing of these; one sigma off leaves one."""
+    gait, belief = walk()
+    found, table = step_forces(gait, belief), StepTable.load_shipped()
+    stance = next(stances_of(gait, belief))
+    frame, row = stance.frames.start + 30, 3 * "rl".index(stance.side)
+    load, mean, sigma = (x[30] for x in table.at(stance.phase))
+    heel, *_, toe = soles(ADULT, stance.side)
+    length = np.linalg.norm(ADULT.bodies[ADULT.body_index(f"toes_{stance.side}")].joint.translation)
+    for off in (0.0, 1.0):
+        force = torch.zeros(gait.points.shape[1], 3, dtype=torch.float64)
+        share = ((mean[0] + off * sigma[0]) * length - SOLE[0, 0]) / (SOLE[3, 0] - SOLE[0, 0])
+        force[heel, 2], force[toe, 2] = load * (1 - share), load * share
+        force[heel, 0] = (mean[1] + off * sigma[1]) * stance.step
+        left = found.residual[frame] + torch.einsum("mci,ci->m", found.jacobian[frame], force)
+        np.testing.assert_allclose(left[row : row + 2], off, atol=1e-9)
+    assert len(QUANTITIES) * 2 == found.residual.shape[1]
+    assert not found.residual[belief.max(1) == 0].any()
+
+
+def test_forces_are_the_least_squares_of_all_that_is_known():
+    """One frame against numpy's own solution, where no force is near its cone."""
+    arms = torch.tensor([[[-0.1, 0, -1.0], [0.1, 0, -1.0], [0.0, 0.05, -1.0]]], dtype=torch.float64)
+    weight, stature = 600.0, 1.7
+    wrench = torch.tensor([[20.0, 5.0, 590.0, 3.0, -8.0, 1.0]], dtype=torch.float64)
+    rows = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
+    rows[0, 0, :, 0], rows[0, 1, :, 2] = 50.0, torch.tensor([-4.0, 4.0, 0.0])
+    steps = StepForces(torch.tensor([[-6.0, 1.0]]).double(), rows, torch.ones(1, dtype=torch.bool), (0.03, 0.01))
+    s = ForceSettings(barrier=1e-9)
+    found = contact_forces(torch.zeros(1), wrench, arms, torch.ones(1, 3).double(), weight=weight, stature=stature,
+                           settings=s, steps=steps)  # fmt: skip
+    scale = np.array([0.03 * weight] * 3 + [0.01 * weight * stature] * 3)
+    G = np.concatenate([np.concatenate([np.eye(3), np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])])
+                        for x, y, z in arms[0].numpy()], 1) * weight  # fmt: skip
+    A = np.concatenate([G / scale[:, None], np.eye(9) / s.force_sigma, rows[0].numpy().reshape(2, 9)])
+    b = np.concatenate([wrench[0].numpy() / scale, np.zeros(9), [6.0, -1.0]])
+    best = weight * np.linalg.lstsq(A, b, rcond=None)[0]
+    np.testing.assert_allclose(found.force[0].numpy().ravel(), best, atol=1e-3 * weight)
+
+
+def test_a_childs_feet_brake_and_push_as_plates_measured(data_dir):
+    """No child is in the table. Without it the error of the fore-aft force here is 2.8 % of body weight."""
+    trial, still = (next((data_dir / CHILD / kind).glob("*.c3d")) for kind in ("Straight", "Static"))
+    result = physpose.fit(trial, "child", static=still)
+    weight = result.skeleton.mass * 9.81
+    force = sum(np.nan_to_num(w.force) for w in read_forces(trial).at(result.time, 12.0).wrenches)
+    first, *_, last = np.flatnonzero(force[:, 2] > 0.05 * weight)
+    both = slice(first + 15, last - 15)  # one foot alone, both, the other alone: all on plates
+    ahead = (result.com[-1] - result.com[0]) * [1, 1, 0]
+    ahead /= np.linalg.norm(ahead)
+    error = (result.contacts.force.sum(1) - force)[both] @ ahead / weight
+    assert np.abs(error).mean() < 0.022
+    assert "plates measured" in result.contacts.method

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import physpose
+from physpose.estimation import dynamics
 from physpose.estimation.forces import ForceSettings, contact_forces
 from physpose.estimation.step_forces import QUANTITIES, Gait, StepForces, StepTable, quantities, soles, step_forces
 from physpose.estimation.step_forces import walking_stances as stances_of
@@ -147,10 +148,16 @@ def test_forces_are_the_least_squares_of_all_that_is_known():
     np.testing.assert_allclose(found.force[0].numpy().ravel(), best, atol=1e-3 * weight)
 
 
-def test_a_childs_feet_brake_and_push_as_plates_measured(data_dir):
-    """No child is in the table. Without it the error of the fore-aft force here is 2.8 % of body weight."""
+@pytest.fixture(scope="module")
+def childs_walk(data_dir):
+    """A fit without plates, and the file that has them."""
     trial, still = (next((data_dir / CHILD / kind).glob("*.c3d")) for kind in ("Straight", "Static"))
-    result = physpose.fit(trial, "child", static=still)
+    return physpose.fit(trial, "child", static=still), trial
+
+
+def test_a_childs_feet_brake_and_push_as_plates_measured(childs_walk):
+    """No child is in the table. Without it the error of the fore-aft force here is 2.8 % of body weight."""
+    result, trial = childs_walk
     weight = result.skeleton.mass * 9.81
     force = sum(np.nan_to_num(w.force) for w in read_forces(trial).at(result.time, 12.0).wrenches)
     first, *_, last = np.flatnonzero(force[:, 2] > 0.05 * weight)
@@ -160,3 +167,17 @@ def test_a_childs_feet_brake_and_push_as_plates_measured(data_dir):
     error = (result.contacts.force.sum(1) - force)[both] @ ahead / weight
     assert np.abs(error).mean() < 0.022
     assert "plates measured" in result.contacts.method
+
+
+def test_long_walks_are_found_piece_by_piece(childs_walk, monkeypatch):
+    result, _ = childs_walk
+    names = [p.name for p in result.skeleton.support_points]
+    belief = np.zeros((len(result.time), len(names)))
+    belief[:, [names.index(n) for n in result.contacts.points]] = result.contacts.active
+    told = (result.skeleton, result.time, result.q, belief, result.gravity)
+    whole, plain = (dynamics.dynamics_of(*told, walks=walks)[0].contacts.force for walks in (True, False))
+    for name, value in (("LONGEST", 60), ("PIECE", 60), ("OVERLAP", 20)):
+        monkeypatch.setattr(dynamics, name, value)
+    pieces = dynamics.dynamics_of(*told, walks=True)[0].contacts.force
+    assert np.abs(pieces - whole).max() < 0.02 * result.skeleton.mass * 9.81
+    assert np.abs(plain - whole).max() > 0.1 * result.skeleton.mass * 9.81

@@ -184,7 +184,8 @@ def _dynamics(
     chain = KinematicChain(body)
     rates = derivatives(chain, time, q)
     if measured is None:
-        return *dynamics_of(body, time, q, fitted.bearing, g, rates=rates, walks=True), ()
+        usual = fitted.evidence.problem.settings.usual_steps
+        return *dynamics_of(body, time, q, fitted.bearing, g, rates=rates, walks=usual), ()
     frames = chain.fk(torch.as_tensor(q))
     positions, rotations = frames.p.numpy(), frames.R.numpy()
     given = assign_to_feet(measured, body, time, positions, rotations)

@@ -11,6 +11,7 @@ import torch
 import physpose
 from physpose.estimation import dynamics
 from physpose.estimation.forces import ForceSettings, contact_forces
+from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.step_forces import QUANTITIES, Gait, StepForces, StepTable, quantities, soles, step_forces
 from physpose.estimation.step_forces import walking_stances as stances_of
 from physpose.io.forces import read_forces
@@ -167,6 +168,12 @@ def test_a_childs_feet_brake_and_push_as_plates_measured(childs_walk):
     error = (result.contacts.force.sum(1) - force)[both] @ ahead / weight
     assert np.abs(error).mean() < 0.022
     assert "plates measured" in result.contacts.method
+
+
+def test_nothing_is_expected_of_unusual_gaits(childs_walk):
+    result, trial = childs_walk
+    other = physpose.fit(trial, result.skeleton, settings=EstimationSettings(usual_steps=False))
+    assert "plates measured" not in other.contacts.method
 
 
 def test_long_walks_are_found_piece_by_piece(childs_walk, monkeypatch):

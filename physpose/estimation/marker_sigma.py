@@ -71,7 +71,7 @@ def marker_sigma(
     for cut, keep in pieces(len(motion.time)):
         covariance, jerk = marker_covariance(seen, torch.as_tensor(motion.q[cut]), skin, cut)
         part = motion.frames(cut)
-        forces = _forces(seen.body, part, bearing[cut], gravity) if found is None else found.frames(cut)
+        forces = _forces(seen, part, bearing[cut], gravity) if found is None else found.frames(cut)
         free = torch.ones(len(seen.body.scale_groups), dtype=torch.bool)
         sigma = sigma_along(part, covariance, seen.body, forces, gravity, free, jerk)
         parts.append((keep, sigma.frames(slice(keep.start - cut.start, keep.stop - cut.start))))
@@ -85,11 +85,13 @@ def pieces(T: int) -> Iterator[tuple[slice, slice]]:
         yield slice(max(a - BESIDE, 0), min(b + BESIDE, T)), slice(int(a), int(b))
 
 
-def _forces(body: Skeleton, motion: Motion, bearing: Array, gravity: Array) -> ContactForces | None:
+def _forces(seen: MarkerEvidence, motion: Motion, bearing: Array, gravity: Array) -> ContactForces | None:
     """How the forces follow from the motion; None where they were measured."""
     if motion.contacts.bodies is not None:
         return None
-    return dynamics_of(body, motion.time, motion.q, bearing, gravity, rates=(motion.v, motion.a), walks=True)[1]
+    usual = seen.problem.settings.usual_steps
+    told = (motion.time, motion.q, bearing, gravity)
+    return dynamics_of(seen.body, *told, rates=(motion.v, motion.a), walks=usual)[1]
 
 
 # --- what is not known ------------------------------------------------------------------------------------------------

@@ -98,6 +98,8 @@ class EstimationSettings:
     skin_correlation_time: float = 0.1  # [s]
     marker_wrench_sigma: tuple[float, float] = (0.01, 0.005)  # as ``wrench_sigma``, of a body that markers measured
     skin_robust: float = 12.0  # [sigma] Cauchy scale of a marker's jump from frame to frame
+    # expect of feet that walk what plates measured under adults (step_forces.py); without: of gaits unlike theirs
+    usual_steps: bool = True
     registration_frames: int = 60  # at most, from which scales and places of markers are found
     joint_centre_sigma: float = 0.008  # [m] of rules that find them from markers (Harrington 2007: 5 to 10 mm)
 

@@ -54,6 +54,15 @@ def test_whole_stances_are_found():
     np.testing.assert_allclose(steps, SPEED * STEP_TIME / HEIGHT, rtol=1e-9)
 
 
+def test_blips_of_contact_neither_make_nor_end_a_stance():
+    gait, belief = walk()
+    expected = [s.frames for s in stances_of(gait, belief)]
+    assert belief[200, soles(ADULT, "r")].max() == 0  # in the middle of a swing
+    belief[199:202, soles(ADULT, "r")] = 1.0
+    belief[140:143, soles(ADULT, "r")] = 0.0
+    assert [s.frames for s in stances_of(gait, belief)] == expected
+
+
 def elsewhere(gait: Gait, x: np.ndarray, y: np.ndarray) -> Gait:
     """The same with the centre of mass on another way."""
     return replace(gait, com=np.stack([x, y, gait.com[:, 2]], 1))

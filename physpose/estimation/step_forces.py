@@ -32,6 +32,7 @@ from physpose.types import Array
 QUANTITIES = ("pressure", "drive", "pitch")
 SOLE = ("heel", "ball_medial", "ball_lateral", "toe")
 TOUCHES = 0.5  # of the belief
+BLIP = 0.05  # [s] a shorter touch, as of toes that scuff, is none, and a shorter lift neither
 STANCE = (0.45, 0.9)  # [s] from fast walks to slow ones; measured: 0.7 to 0.8
 STEP = (0.5, 0.85)  # over the height of the centre of mass; measured: 0.63 to 0.68
 STRAIGHT = radians(20.0)  # by which the way of the centre of mass turns from strike to toe-off; measured: 11 at most
@@ -173,7 +174,7 @@ def quantities(gait: Gait, stance: Stance) -> Array:
 def walking_stances(gait: Gait, belief: Array) -> Iterator[Stance]:
     """The whole stances of a walk; of feet alone: who holds on, sits or crawls shares the load otherwise."""
     feet = {side: soles(gait.skeleton, side) for side in "rl"}
-    touching = {side: belief[:, feet[side]].max(1) > TOUCHES for side in "rl"}
+    touching = {side: _settled(belief[:, feet[side]].max(1) > TOUCHES, gait.time) for side in "rl"}
     elsewhere = np.delete(belief, feet["r"] + feet["l"], axis=1).max(1, initial=0.0) > TOUCHES
     for side, other in ("rl", "lr"):
         for frames in _stretches(touching[side]):
@@ -182,6 +183,15 @@ def walking_stances(gait: Gait, belief: Array) -> Iterator[Stance]:
             stance = _stance(gait, (side, other), frames)
             if lifts and not elsewhere[frames].any() and stance is not None and _steady(gait, stance):
                 yield stance
+
+
+def _settled(on: NDArray[np.bool_], time: Array) -> NDArray[np.bool_]:
+    """The same (T,) without blips."""
+    for value in (True, False):
+        for k in _stretches(on == value):
+            if time[k.stop] - time[k.start] < BLIP:
+                on[k] = not value
+    return on
 
 
 def _stretches(on: NDArray[np.bool_]) -> list[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -117,11 +118,13 @@ def _contacts(
     believed[:, : belief.shape[1]] = belief
     believed[:, :n] = np.maximum(belief[:, :n], on_floor)
     J = chain.point_jacobian(frames, points, where)[..., 6:]
-    found = contact_forces(
-        time, wrench, where - com[:, None], torch.as_tensor(believed), weight=weight,
+    solve = partial(
+        contact_forces, time, wrench, where - com[:, None], torch.as_tensor(believed), weight=weight,
         stature=skeleton.subject.height if skeleton.subject else 1.7, effort=Effort(tau[:, 6:], J), n_holds=n_holds,
-        steps=steps,
     )  # fmt: skip
+    found = solve()
+    if steps and (steps := steps.borne_out(found.force / weight)):
+        found = solve(steps=steps)
     active = (found.force.norm(dim=-1) > TOUCH * weight).numpy()
     contacts = Contacts(
         points=tuple(p.name for p in skeleton.support_points), active=active, force=found.force.numpy(),

@@ -148,7 +148,7 @@ class _Problem:
         self._bound(system, belief, mean)
         if steps is not None:
             w = self.time_weight.sqrt()[:, None]
-            system.add_frame(w * steps.residual, w[..., None] * steps.jacobian.flatten(2))
+            system.add_frame(w * steps.residual.flatten(1), w[..., None] * steps.jacobian.flatten(1, 2).flatten(2))
         if effort is not None:
             self._spare(system, effort, weight, stature)
         self.alone = system.H[0] / self.time_weight[:, None, None]  # of one frame: its neighbours say the same

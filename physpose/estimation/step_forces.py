@@ -9,13 +9,14 @@ Over a stance, from strike to toe-off, people who walk on level ground load thei
 with body weight W, height h of the centre of mass and s, how long steps are over h: where steps are short, forces point
 upwards through the centre of mass. All three are linear in the forces of the sole's points. They are told of whole
 stances alone that are those of a steady walk straight on: both feet on the floor at either end, one alone between, the
-other foot passing from behind to ahead. skeletons/step_forces.yaml, by benchmarks/fit_step_forces.py.
+other foot passing from behind to ahead. Where the motion alone tells wholly other forces, nothing is expected.
+skeletons/step_forces.yaml, by benchmarks/fit_step_forces.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import radians
 
@@ -38,6 +39,9 @@ STEP = (0.5, 0.85)  # over the height of the centre of mass; measured: 0.63 to 0
 STRAIGHT = radians(20.0)  # by which the way of the centre of mass turns from strike to toe-off; measured: 11 at most
 STEADY = 0.17  # of its speed, by which that changes; measured: 0.15 at most
 SAME_LEVEL = 0.05  # [m] higher or lower, the other foot stands on a step
+# mean over a stance of the three quantities' squares, in sigma, by forces that the motion alone tells, above which it
+# is no such walk: people's 8 to 31, a walker's who was made up 110 to 180 (three adults, nine children, sims/walk.py)
+FOREIGN = 60.0
 LEAST_LOAD = 0.1  # body weights: of a foot that bears less, nothing says where
 
 
@@ -104,18 +108,38 @@ class Gait:
 class StepForces:
     """Rows of least squares on the points' forces in body weights: residual + jacobian . force is white."""
 
-    residual: Tensor  # (T, m) of no force
-    jacobian: Tensor  # (T, m, C, 3)
-    walks: Tensor  # (T,) bool: frames that any row is about
-    wrench_sigma: tuple[float, float]  # of the needed wrench in these, as ForceSettings has it
+    residual: Tensor  # (T, 2, 3) of no force: right and left foot, QUANTITIES
+    jacobian: Tensor  # (T, 2, 3, C, 3)
+    stance: Tensor  # (T, 2) number of the stance that rows are about, from 1; 0 of none, whose rows are zero
+    wrench_sigma: tuple[float, float]  # of the needed wrench in stances, as ForceSettings has it
+
+    @property
+    def walks(self) -> Tensor:
+        """(T,) bool: frames that any row is about."""
+        return (self.stance > 0).any(1)
 
     def frames(self, keep: slice) -> StepForces:
         """The same of the frames of ``keep``."""
-        return StepForces(self.residual[keep], self.jacobian[keep], self.walks[keep], self.wrench_sigma)
+        return replace(self, residual=self.residual[keep], jacobian=self.jacobian[keep], stance=self.stance[keep])
 
     def of_points(self, used: Tensor) -> StepForces:
         """The same of some points (C,) bool."""
-        return StepForces(self.residual, self.jacobian[:, :, used], self.walks, self.wrench_sigma)
+        return replace(self, jacobian=self.jacobian[..., used, :])
+
+    def borne_out(self, force: Tensor) -> StepForces | None:
+        """The same of those stances in which forces (T, C, 3) [body weights] that the motion alone tells are not wholly
+        others; None: of none."""
+        off = self.residual + torch.einsum("tfqci,tci->tfq", self.jacobian, force)
+        squares, of = (off**2).sum(-1).flatten(), self.stance.flatten()
+        total = squares.new_zeros(int(of.max()) + 1).index_add(0, of, squares)
+        alike = total < FOREIGN * torch.bincount(of, minlength=len(total))
+        alike[0] = False
+        keep = alike[self.stance]
+        if not keep.any():
+            return None
+        rows = keep[..., None]
+        stance = torch.where(keep, self.stance, 0)
+        return StepForces(self.residual * rows, self.jacobian * rows[..., None, None], stance, self.wrench_sigma)
 
 
 def has_feet(skeleton: Skeleton) -> bool:
@@ -138,8 +162,8 @@ def step_forces(gait: Gait, belief: Array) -> StepForces | None:
         return None
     table, (T, C) = StepTable.load_shipped(), belief.shape
     residual, jacobian = np.zeros((T, 2, 3)), np.zeros((T, 2, 3, C, 3))
-    walks = np.zeros(T, bool)
-    for stance in stances:
+    numbers = np.zeros((T, 2), int)
+    for number, stance in enumerate(stances, 1):
         load, mean, sigma = table.at(stance.phase)
         lever = np.ones_like(mean) / sigma
         lever[:, 0] /= np.maximum(load, LEAST_LOAD)
@@ -148,9 +172,9 @@ def step_forces(gait: Gait, belief: Array) -> StepForces | None:
         foot = "rl".index(stance.side)
         jacobian[stance.frames, foot] = lever[..., None, None] * rows
         residual[stance.frames, foot, 1:] = -(lever * mean)[:, 1:]
-        walks[stance.frames] = True
-    as_tensor = (torch.as_tensor(residual.reshape(T, 6)), torch.as_tensor(jacobian.reshape(T, 6, C, 3)))
-    return StepForces(*as_tensor, torch.as_tensor(walks), table.wrench_sigma)
+        numbers[stance.frames, foot] = number
+    rows = torch.as_tensor(residual), torch.as_tensor(jacobian)
+    return StepForces(*rows, torch.as_tensor(numbers), table.wrench_sigma)
 
 
 def quantities(gait: Gait, stance: Stance) -> Array:

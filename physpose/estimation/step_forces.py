@@ -173,8 +173,8 @@ def step_forces(gait: Gait, belief: Array) -> StepForces | None:
         jacobian[stance.frames, foot] = lever[..., None, None] * rows
         residual[stance.frames, foot, 1:] = -(lever * mean)[:, 1:]
         numbers[stance.frames, foot] = number
-    rows = torch.as_tensor(residual), torch.as_tensor(jacobian)
-    return StepForces(*rows, torch.as_tensor(numbers), table.wrench_sigma)
+    as_tensors = torch.as_tensor(residual), torch.as_tensor(jacobian), torch.as_tensor(numbers)
+    return StepForces(*as_tensors, table.wrench_sigma)
 
 
 def quantities(gait: Gait, stance: Stance) -> Array:

@@ -128,7 +128,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _verdict(p: Mapping[str, Any], frames: int) -> str:
-    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else ""
+    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else "; the clip passes"
     return f"{p['frames_passed']} of {frames} frames pass every measure{failed}"
 
 

@@ -42,5 +42,6 @@ def assess(recording: Recording, settings: PlausibilitySettings | None = None) -
         measures=tuple(m for m in found.values() if isinstance(m, Measure)),
         not_judged={name: why for name, why in found.items() if isinstance(why, str)},
         source=recording.source,
+        settings=settings,
         skeleton=recording.skeleton.name if recording.skeleton else "",
     )

@@ -40,7 +40,7 @@ def _limits(
     return judged(
         name, time=r.time, values=scale * np.stack(outside, 1), subjects=tuple(c[0] for c in of_kind), unit=unit,
         threshold=scale * threshold, source=SOURCES[name], phrase="exceeds its range by {value}",
-        tolerated_share=s.tolerated_share,
+        settings=s,
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def bone_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "bone lengths", time=r.time, values=100 * np.abs(length[:, long] / median[long] - 1), subjects=tuple(names),
         unit="%",
         threshold=100 * s.bone_length, source=SOURCES["bone lengths"],
-        phrase="is {value} off its median length", tolerated_share=s.tolerated_share,
+        phrase="is {value} off its median length", settings=s,
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def side_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "left-right lengths", time=r.time, values=values, subjects=subjects, unit="%",
         threshold=100 * s.side_difference, source=SOURCES["left-right lengths"],
-        phrase="differs by {value} from the other side", tolerated_share=s.tolerated_share,
+        phrase="differs by {value} from the other side", settings=s,
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def side_motion(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "left-right motion", time=r.time, values=np.tile(index, (len(r.time), 1)),
         subjects=tuple(n[:-2] for n, _ in moved), unit="%", threshold=100 * s.motion_symmetry,
         source=SOURCES["left-right motion"], phrase="moves over ranges that differ by {value} between the sides",
-        tolerated_share=s.tolerated_share,
+        settings=s,
         details={f"{n[:-2]} [%]": float(x) for (n, _), x in zip(moved, index, strict=True)},
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def skate(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "foot skate", time=r.time, values=np.where(held, speed, np.nan), subjects=r.ground_names, unit="m/s",
         threshold=s.skate_speed, source=SOURCES["foot skate"], phrase="slides on the floor at {value}",
-        tolerated_share=s.tolerated_share, details={"mean in contact [m/s]": mean},
+        settings=s, details={"mean in contact [m/s]": mean},
     )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def penetration(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "penetration", time=r.time, values=100 * depth, subjects=(*r.ground_names, *r.names), unit="cm",
         threshold=100 * s.penetration, source=SOURCES["penetration"], phrase="sinks into the floor by {value}",
-        tolerated_share=s.tolerated_share, details=details,
+        settings=s, details=details,
     )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def floating(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "float", time=r.time, values=100 * values, subjects=("the body",), unit="cm", threshold=100 * s.floating,
         source=SOURCES["float"], phrase="hovers {value} over the floor while its motion needs support",
-        tolerated_share=s.tolerated_share, note="judged where the motion needs an upward force",
+        settings=s, note="judged where the motion needs an upward force",
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def _smoothness(
     values = windowed_mean(each, middle, r.time, s.smoothness_window)
     return judged(
         name, time=r.time, values=values, subjects=("the points",), unit=unit, threshold=threshold,
-        source=SOURCES[name], phrase=phrase, tolerated_share=s.tolerated_share,
+        source=SOURCES[name], phrase=phrase, settings=s,
         note=f"mean over {s.smoothness_window:g} s",
         details={f"mean over the clip [{unit}]": float(np.nanmean(each)), f"peak [{unit}]": float(np.nanmax(each))},
     )  # fmt: skip

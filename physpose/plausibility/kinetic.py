@@ -31,7 +31,7 @@ def residual_force(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "root residual force", time=r.time, values=100 * force / peak, subjects=("the root",), unit="%",
         threshold=100 * s.residual_force, source=SOURCES["root residual force"],
-        phrase=f"needs a force that nothing explains, {{value}} of {what},", tolerated_share=s.tolerated_share,
+        phrase=f"needs a force that nothing explains, {{value}} of {what},", settings=s,
         note=f"over {what}, {peak:.0f} N", details=_rms(force, "N") | {"peak [N]": float(np.nanmax(force))},
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ def residual_moment(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "root residual moment", time=r.time, values=100 * moment / scale, subjects=("the root",), unit="%",
         threshold=100 * s.residual_moment, source=SOURCES["root residual moment"],
         phrase=f"needs a moment that nothing explains, {{value}} of {what} times the centre of mass's height,",
-        tolerated_share=s.tolerated_share, note=f"over {what} times {height:.2f} m, {scale:.0f} N\u00b7m",
+        settings=s, note=f"over {what} times {height:.2f} m, {scale:.0f} N\u00b7m",
         details=_rms(moment, "N.m") | {"peak [N.m]": float(np.nanmax(moment))},
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def friction(r: Recording, s: PlausibilitySettings) -> Measure | str:
         values.append(np.where(clear, np.hypot(force[:, 0], force[:, 1]) / np.where(clear, normal, 1.0), np.nan))
     return judged(
         "friction", time=r.time, values=np.stack(values, 1), subjects=tuple(forces), unit="", threshold=s.friction,
-        source=SOURCES["friction"], phrase="needs a friction coefficient of {value}", tolerated_share=s.tolerated_share,
+        source=SOURCES["friction"], phrase="needs a friction coefficient of {value}", settings=s,
         note=f"of forces above {s.least_force:g} body weights",
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def pull(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "pull of the floor", time=r.time, values=values, subjects=tuple(forces), unit="% BW",
         threshold=100 * s.pull, source=SOURCES["pull of the floor"],
-        phrase="is pulled down with {value}", tolerated_share=s.tolerated_share, note="BW: body weight",
+        phrase="is pulled down with {value}", settings=s, note="BW: body weight",
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",
         threshold=100 * s.support_distance, source=SOURCES["balance"], phrase="lies {value} outside the support",
-        tolerated_share=s.tolerated_share, note="judged where the motion needs support and no force is missing",
+        settings=s, note="judged where the motion needs support and no force is missing",
     )  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return f"{NO_STRENGTH if who else NO_PERSON}: settings.strength gives it"
     return judged(
         "joint torque", time=r.time, values=np.stack(values, 1), subjects=tuple(names), unit="%", threshold=100.0,
-        source=SOURCES["joint torque"], phrase=f"exerts {{value}} of {_capacity(s)}", tolerated_share=s.tolerated_share,
+        source=SOURCES["joint torque"], phrase=f"exerts {{value}} of {_capacity(s)}", settings=s,
         note=_torque_note(s, without),
     )  # fmt: skip
 
@@ -216,7 +216,7 @@ def joint_power(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "joint power", time=r.time, values=np.fmax(power, 0.0 * power), subjects=tuple(n for n, _ in columns),
         unit="W/kg", threshold=s.power, source=SOURCES["joint power"], phrase="generates {value}",
-        tolerated_share=s.tolerated_share, note=f"over {who.mass:.1f} kg of body mass",
+        settings=s, note=f"over {who.mass:.1f} kg of body mass",
     )  # fmt: skip
 
 

@@ -160,7 +160,7 @@ def _tiles(result: FitResult) -> str:
 def _plausible_tile(result: FitResult) -> dict[str, str]:
     p = result.plausibility
     share = 100 * float(p.frames_passed.mean())
-    note = f"worst: {p.failed[0].name}" if p.failed else "every measure passes"
+    note = f"worst: {p.failed[0].name}" if p.failed else "a few tolerated" if p.tolerated else "every measure passes"
     return {"name": "Plausible frames", "value": f"{share:.0f}", "unit": "%", "note": note}
 
 

@@ -30,6 +30,8 @@ from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Contacts, Motion
 
+NEAR = 0.05  # [m] a point so low may bear the body: model's soles and measured feet are uncertain by so much
+LANDING = 1.0  # [m/s] a heel lands at 0.87 (Winter 1992, Phys Ther 72:45): faster points bear nothing
 AUTO_PERCENTILE = 5.0  # of the lowest point's height: the floor, where it is to be found
 
 
@@ -116,20 +118,14 @@ def _recording(
     assert moved is not None
     torques, wrenches = _external(body, external, len(moved.time))
     level = _level(floor, _contact_points(body, moved.q), g, 0.0 if given.floor else "none")
-    motion = given.motion
+    motion, contacts = given.motion, given.contacts if given.motion is None else given.motion.contacts
     if motion is None or wrenches or not np.array_equal(g, _own_gravity(given)):
-        contacts = given.contacts if given.motion is None else given.motion.contacts
         motion = _with_forces(body, moved, contacts, g, level, wrenches)
-    return Recording.of_motion(
-        motion,
-        body,
-        gravity=g,
-        floor=level,
-        belt=given.belt,
-        source=given.source,
-        assistance=torques,
+    recording = Recording.of_motion(
+        motion, body, gravity=g, floor=level, belt=given.belt, source=given.source, assistance=torques,
         external=wrenches,
-    )
+    )  # fmt: skip
+    return _as_seen(recording) if contacts is None and recording.floor is not None else recording
 
 
 def _with_measured(
@@ -203,7 +199,7 @@ def _with_forces(
         found, _ = dynamics_of(body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured)
         return replace(found, contacts=contacts)
     belief = np.zeros((len(points), len(body.support_points)))
-    belief[:, : points.shape[1]] = _belief(points, moved.time, height)
+    belief[:, : points.shape[1]] = np.fmax(_belief(points, moved.time, height), _near(points, moved.time, height))
     names = [p.name for p in body.support_points]
     if contacts is not None and contacts.points and {*contacts.points} <= {*names}:
         belief[:] = 0.0
@@ -218,6 +214,23 @@ def _belief(points: Array, time: Array, floor: float) -> Array:
     s = EstimationSettings()
     above = torch.as_tensor(points - [0.0, 0.0, floor])
     return contact_belief(above, torch.as_tensor(time), s.contact_speed, s.contact_height).numpy()
+
+
+def _near(points: Array, time: Array, floor: float) -> NDArray[np.bool_]:
+    """(T, C) points that may bear the body, landing and leaving ones among them; whether they slide is asked apart."""
+    if len(time) < 2:
+        return points[..., 2] < floor + NEAR
+    speed = np.linalg.norm(np.gradient(points, time, axis=0), axis=-1)
+    return np.asarray((points[..., 2] < floor + NEAR) & (speed < LANDING))
+
+
+def _as_seen(r: Recording) -> Recording:
+    """The recording of estimated forces: all points that are near may bear, still ones touch, else the lowest."""
+    assert r.floor is not None
+    still = _belief(r.ground, r.time, r.floor) > 0.5
+    needed = np.nan_to_num(r.supported)
+    touching = with_needed_support(still, r.ground[..., 2] - r.floor, needed, SUPPORT_HEIGHT) if still.size else still
+    return replace(r, active=touching & (needed > 0)[:, None], bearing=touching | _near(r.ground, r.time, r.floor))
 
 
 def _level(floor: float | str | None, points: Array, g: Array, default: float | str = 0.0) -> float | None:

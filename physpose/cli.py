@@ -177,6 +177,10 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff for raw coordinates, e.g. 6 (default: none)")
     check.add_argument("--degrees", action=argparse.BooleanOptionalAction, help="unit of angles, against the header")
     check.add_argument("--mujoco", action="store_true", help="also roll it out in MuJoCo: what help does it need?")
+    check.add_argument(
+        "--setting", action="append", default=[], metavar="NAME=VALUE",
+        help="a threshold, e.g. friction=0.6, tolerated_share=0, joint_limit=0.1 (SI units, radians)",
+    )  # fmt: skip
     check.add_argument("--out", type=Path, metavar="DIR", help="write plausibility.html, .json and .csv there")
     check.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
     check.set_defaults(run=_check)
@@ -364,8 +368,10 @@ def _check(args: argparse.Namespace) -> int:
     asked = {k: getattr(args, k) for k in words} | {"force_lowpass": _cutoff(args.force_lowpass)}
     with _stdout_is_stderr() if args.json else contextlib.nullcontext():
         from physpose import check
+        from physpose.plausibility.settings import settings_of
 
-        found = check(args.motion, floor=_floor(args.floor), **asked)
+        settings = settings_of(_pairs(args.setting, "--setting", "NAME=VALUE", "friction=0.6"))
+        found = check(args.motion, floor=_floor(args.floor), settings=settings, **asked)
         files = found.save(args.out) if args.out is not None else {}
     if args.json:
         about = found.to_dict() | {"files": {kind: str(path) for kind, path in files.items()}}

@@ -226,14 +226,22 @@ def test_one_frame_is_judged_as_a_pose(adult):
     p.to_dict()
 
 
-def test_a_real_walk_fits_the_model_it_was_measured_with(data_dir):
+@pytest.mark.parametrize("trial", ["walking1", "walking4", "squatsAsym1"])
+def test_a_measured_motion_passes_and_a_spoiled_one_does_not(data_dir, trial):
+    """Optical motion capture of a real person; forces are estimated, heels land while they move."""
     folder = data_dir / "nimblephysics/data/grf/Subject4"
-    p = check(folder / "IK/walking1_ik.mot", folder / "Models/optimized_scale_and_markers.osim", lowpass=8.0)
-    assert p["joint limits"].passed
-    assert p["bone lengths"].passed
-    assert p["jitter"].passed
-    assert p["float"].passed
-    assert p["joint torque"].passed
+    model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
+    file = folder / f"IK/{trial}_ik.mot"
+    p = check(file, model, lowpass=6.0)
+    assert p.passed, [f.sentence for f in p.findings]
+    result = inverse_dynamics(file, model, lowpass=6.0)
+    q = result.q.copy()
+    q[:, 1] += 0.1 * np.sin(2 * np.pi * 1.5 * result.time)  # who would push?
+    swaying = check((result.time, q), model)
+    assert {"balance", "root residual force", "root residual moment"} <= {m.name for m in swaying.failed}
+    if "walking" in trial:
+        hurried = check((result.time / 1.5, result.q), model)
+        assert {"balance", "root residual moment"} <= {m.name for m in hurried.failed}
 
 
 def test_measured_forces_are_judged_where_they_are_complete(data_dir):
@@ -376,6 +384,28 @@ def test_exit_codes_tell_the_verdict(squat, adult, tmp_path, capsys):
     assert cli.main(["check", str(tmp_path / "none.mot")]) == cli.EXIT_ERROR
     assert "no such file" in capsys.readouterr().err
     assert cli.main(["check", str(bad), "--floor", "high"]) == cli.EXIT_ERROR
+
+
+def test_thresholds_are_given_by_their_names(squat, adult, tmp_path, capsys):
+    q, k = squat.q.copy(), adult.coordinate_names.index("neck_rotation")
+    bump = np.exp(-(((squat.time - 1.2) / 0.15) ** 2))
+    q[:, 7 + k] = (adult.coordinates[k].range[1] + np.radians(6.0)) * bump
+    beyond = int((q[:, 7 + k] > adult.coordinates[k].range[1] + np.radians(5.0)).sum())
+    assert 0 < beyond < 0.05 * len(q)
+    some = str(write_mot(tmp_path / "some.mot", squat, q=q))
+    assert cli.main(["check", some]) == cli.EXIT_OK
+    out = capsys.readouterr().out
+    assert f"{beyond} of {len(q)}" in out
+    assert "tolerated: neck_rotation exceeds its range by 6.00 deg" in out
+    assert "up to 5 % of a measure's frames may exceed its limit, none by more than 2 times" in out
+    assert cli.main(["check", some, "--setting", "joint_limit=0.2"]) == cli.EXIT_OK
+    assert "tolerated:" not in capsys.readouterr().out
+    assert cli.main(["check", some, "--setting", "tolerated_share=0"]) == cli.EXIT_FAILED
+    assert "no frame may exceed a limit" in capsys.readouterr().out
+    for wrong, told in (("speed=1", "unknown setting 'speed'; known: joint_limit"), ("friction=low", "a number"),
+                        ("friction", "NAME=VALUE is needed"), ("friction=-1", "zero or more")):  # fmt: skip
+        assert cli.main(["check", some, "--setting", wrong]) == cli.EXIT_ERROR
+        assert told in capsys.readouterr().err
 
 
 def test_json_is_all_there_is_on_stdout(squat, tmp_path, capfd):

@@ -156,6 +156,32 @@ def test_a_body_that_leans_too_far_is_out_of_balance(squat, adult):
     assert "outside the support" in p["balance"].findings[0].sentence
 
 
+def test_a_foot_that_moves_while_it_bears_is_judged_by_its_slide_alone(squat, adult):
+    """A heel lands at 0.87 m/s (Winter 1992): so fast a foot may bear the body, yet it slides."""
+    q = squat.q.copy()
+    q[:, 0] += 0.8 * squat.time
+    assert failed(check((squat.time, q), adult)) == {"foot skate"}
+
+
+def test_soles_reach_beyond_the_points_on_them(squat, adult):
+    """A little out of balance, by less than the sole's rim: no moment is missing; a little more, and it is."""
+    leaning = {}
+    for deg in np.arange(9.0, 17.0, 0.5):
+        lean = Rotation.from_euler("y", deg, degrees=True)
+        q = np.tile(squat.q[:1], (len(squat.time), 1))
+        q[:, :3] = lean.apply(q[:, :3] - [0.2, 0, 0]) + [0.2, 0, 0]
+        q[:, 3:7] = (lean * Rotation.from_quat(q[:, 3:7])).as_quat()
+        p = check((squat.time, q), adult, floor="auto")
+        leaning[p["balance"].value] = p["root residual moment"]
+    outside = np.array(sorted(leaning))
+    on_the_rim = outside[(outside > 1.0) & (outside < 2.9)]
+    beyond = outside[outside > 9.0]  # part of it a force explains, which is judged apart
+    assert len(on_the_rim)
+    assert len(beyond)
+    assert all(leaning[x].passed for x in on_the_rim)
+    assert not any(leaning[x].passed for x in beyond)
+
+
 def test_a_body_pushed_by_nothing_has_a_residual(squat, adult):
     q = squat.q.copy()
     q[:, 0] += 0.5 * 12.0 * (squat.time - squat.time[-1] / 2) ** 2  # 12 m/s^2: beyond friction

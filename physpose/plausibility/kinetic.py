@@ -24,7 +24,7 @@ ADULT_AGE = 30.0  # [years] of a body of unknown age
 
 def residual_force(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Force on the root that no contact explains, over the peak external force [%]."""
-    found = _residual(r)
+    found = _residual(r, s)
     if isinstance(found, str):
         return found
     force, _, peak, what, _ = found
@@ -38,7 +38,7 @@ def residual_force(r: Recording, s: PlausibilitySettings) -> Measure | str:
 
 def residual_moment(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Moment on the root that no contact explains, over peak external force times height of the centre of mass [%]."""
-    found = _residual(r)
+    found = _residual(r, s)
     if isinstance(found, str):
         return found
     _, moment, peak, what, height = found
@@ -52,7 +52,7 @@ def residual_moment(r: Recording, s: PlausibilitySettings) -> Measure | str:
     )  # fmt: skip
 
 
-def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
+def _residual(r: Recording, s: PlausibilitySettings) -> tuple[Array, Array, float, str, float] | str:
     """Norms of the root's force and moment (T,), the scale of force and its name, and the centre of mass's height."""
     if r.motion is None or r.skeleton is None:
         return NO_SKELETON
@@ -63,7 +63,7 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
     if _carried_by_nothing(r):
         return NO_GROUND
     known = np.where(r.force_known, 1.0, np.nan)  # a force that was not measured cannot be missed
-    force, moment = (known * np.linalg.norm(r.motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
+    force, moment = known * np.linalg.norm(r.motion.tau[:, :3], axis=1), known * _moment(r, s)
     if not np.isfinite(force).any():
         return "torques are not known"
     acting = np.linalg.norm(r.contact_wrench[:, :3] + r.external_force, axis=1)
@@ -72,6 +72,18 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
         peak, what = r.weight, "body weight"
     height = float(np.nanmean(r.motion.com[:, 2])) - r.floor if r.floor is not None else 0.55 * r.stature  # as standing
     return force, moment, peak, what, max(height, 0.1 * r.stature)
+
+
+def _moment(r: Recording, s: PlausibilitySettings) -> Array:
+    """(T,) [N.m] norm of the root's moment, less what soles beyond the points of estimated forces explain."""
+    assert r.motion is not None
+    moment = (r.motion.rotations[:, 0] @ r.motion.tau[:, 3:6, None])[..., 0]
+    if r.floor is None or r.motion.contacts.bodies is not None:
+        return np.asarray(np.linalg.norm(moment, axis=1))
+    # M = d x F: a force F that acts d further out
+    reach = s.support_distance * np.maximum(r.contact_wrench[:, 2], 0.0)
+    level = np.maximum(np.hypot(moment[:, 0], moment[:, 1]) - reach, 0.0)
+    return np.hypot(level, moment[:, 2])
 
 
 def _carried_by_nothing(r: Recording) -> bool:

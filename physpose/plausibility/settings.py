@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite, radians
+from typing import Any
 
-from physpose.errors import InputError
+from physpose.errors import InputError, UnknownNameError
 
 HICKS = "Hicks et al. 2015, J Biomech Eng 137:020905"
 MOCAP = "drop jumps by optical motion capture at 100 Hz (Uhlrich et al. 2023, PLoS Comput Biol 19:e1011462) stay below"
@@ -45,7 +46,8 @@ class PlausibilitySettings:
     residual_moment: float = 0.01  # of peak external force times height of the centre of mass (Hicks et al. 2015)
     friction: float = 1.0  # coefficient: rubber on dry rough floor; judgement
     pull: float = 0.05  # body weights: a floor does not hold feet down; as much as the root's residual may be
-    support_distance: float = 0.03  # [m] of the zero-moment point outside the contact points: soles reach further
+    support_distance: float = 0.03  # [m] of the zero-moment point outside the contact points: soles reach further; the
+    # moment of an estimated force that acts so much further out is no residual either
     least_force: float = 0.1  # body weights: forces smaller than that have no meaningful direction
 
     # the person's capacity
@@ -74,6 +76,24 @@ class PlausibilitySettings:
         for name, pair in self.strength.items():
             if len(pair) != 2 or not (pair[0] < 0 < pair[1]):
                 raise InputError(f"strength of {name} {pair!r}; (negative, positive) [N.m] needed, as (-80.0, 200.0)")
+
+
+def settings_of(texts: Mapping[str, str]) -> PlausibilitySettings:
+    """Thresholds by their names, as text: {"friction": "0.6"}.
+
+    Raises:
+        InputError: no number, or one that makes no sense; UnknownNameError: no such threshold, those that exist.
+    """
+    known = [f.name for f in fields(PlausibilitySettings) if f.name != "strength"]
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        if name not in known:
+            raise UnknownNameError("setting", name, known)
+        try:
+            values[name] = float(text)
+        except ValueError:
+            raise InputError(f"setting {name}={text!r}: a number is needed") from None
+    return PlausibilitySettings(**values)
 
 
 SOURCES = {

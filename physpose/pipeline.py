@@ -323,6 +323,7 @@ def _result(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
         skeleton=trajectory.skeleton,
         source=str(seen.shown.video or seen.shown.name),
+        filmed=seen.shown.video is not None,
         camera=trajectory.camera,
         keypoints=seen.shown.keypoints,
         assumptions=(*body.assumptions, *lines, pace, residual),

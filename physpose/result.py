@@ -75,6 +75,7 @@ class FitResult(Motion):
     sigma: Sigma | None = None  # None: the estimator did not provide standard deviations
     floor: bool = True  # is there one, or a seat; there is none without gravity
     belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] velocity of the floor: a treadmill's
+    filmed: bool = False  # is ``source`` a video that was read: a name that came with keypoints is only a name
     check: str | None = None  # "mujoco": ``plausibility`` also rolls the motion out there
 
     def __post_init__(self) -> None:

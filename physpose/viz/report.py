@@ -84,6 +84,8 @@ def _preview(result: FitResult, notes: list[str]) -> bytes | None:
     if source.suffix.lower() not in VIDEO_SUFFIXES:
         return None
     if not source.is_file():
+        if not result.filmed:  # keypoints that are called after a video
+            return None
         notes.append(f"The video {result.source} was not found when this report was written, so it is not shown.")
         return None
     if result.time[-1] - result.time[0] > MOST_VIDEO_SECONDS:

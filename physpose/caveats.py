@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from physpose.conventions import R_ZUP_LAB
 from physpose.errors import InputError
 from physpose.plausibility.recording import located
 from physpose.skeleton.model import HOLD, Skeleton
@@ -31,6 +32,8 @@ SLIDE_SPEED = 0.5  # [m/s]; with two clips in view: 0.03 from a tripod, 1.0 wher
 CARRIED = 0.5  # body weights that the surroundings have to give
 SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
 SEAT_TIME = 1.0  # [s]
+STRETCHED = 0.85  # of the height of the trunk's top over the feet in the neutral pose
+LEVEL, HEAD_DOWN = 60.0, 120.0  # [deg] of the body's long axis from straight up
 MOST_TILT = 5.0  # [deg] between the fall and the world's -z
 SLOWEST = 14.0  # [1/s]
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
@@ -220,6 +223,47 @@ def _on_the_floor(motion: Motion, skeleton: Skeleton, gravity: Array) -> NDArray
     seat = {p.name for p in skeleton.seat_points}
     seated = motion.contacts.active[:, [name in seat for name in motion.contacts.points]].any(1)
     return np.asarray((needed > CARRIED * skeleton.mass * np.linalg.norm(gravity)) & ~seated)
+
+
+def posture_caveat(motion: Motion, skeleton: Skeleton, up: str | None) -> tuple[str, ...]:
+    """A warning if somebody is mostly stretched out level, or head down, as who stands is if another axis points up.
+
+    Who lies or stands on the hands looks the same: it is asked. ``up``: the file's axis that was taken; None: no file.
+    """
+    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
+    top = next((skeleton.body_index(n) for n in ("head", "torso") if n in skeleton.body_names), None)
+    if not feet or top is None:
+        return ()
+    axis = motion.positions[:, top] - motion.positions[:, feet].mean(1)
+    length = np.linalg.norm(axis, axis=1)
+    stretched = length > STRETCHED * _standing_length(skeleton, top, feet)
+    off = np.degrees(np.arccos(np.clip(axis[:, 2] / length, -1, 1)))
+    odd = stretched & (off > LEVEL)
+    if odd.mean() <= MOSTLY:
+        return ()
+    how = "head down, as of who hangs or stands on the hands" if np.median(off[odd]) > HEAD_DOWN else (
+        "level, as of who lies"
+    )  # fmt: skip
+    return (f"in {100 * odd.mean():.0f} % of the frames the body is stretched out {how}: {_other_up(axis[odd], up)}",)
+
+
+def _standing_length(skeleton: Skeleton, top: int, feet: list[int]) -> float:
+    import torch  # here, since a batch's driver does without
+
+    from physpose.chain import KinematicChain
+
+    p = KinematicChain(skeleton).fk(torch.as_tensor(skeleton.neutral)).p.numpy()
+    return float(np.linalg.norm(p[top] - p[feet].mean(0)))
+
+
+def _other_up(axis: Array, up: str | None) -> str:
+    """What to do if the long axis (T, 3), world, of the body is upright in truth."""
+    if up is None:
+        return "if the person stands, the markers' z is not up: turn their positions"
+    mean = np.mean(axis, axis=0) @ R_ZUP_LAB[up]  # in the file's axes
+    i = int(np.abs(mean).argmax())
+    true = ("-" if mean[i] < 0 else "") + "xyz"[i]
+    return f"if the person stands, the file's {true} points up, not {up.lower().lstrip('+')}: give up={true!r}"
 
 
 def length_caveat(time: Array) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def fit(
             skeleton no.
         register: the same for the places of the markers on the body.
         units: "mm", "cm" or "m" of a marker file, against what it says.
-        up: axis of a marker file that points up, "y" or "z", against what is found.
+        up: axis of a marker file that points up, "y", "z", "-x", ..., against what is found.
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.

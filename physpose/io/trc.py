@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physpose.conventions import to_y_up, to_z_up
+from physpose.conventions import lab_axis, lab_to_z_up, to_y_up
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.tables import (
     DIGITS,
@@ -63,7 +63,7 @@ def read_trc(
         path: the file.
         units: "mm", "cm" or "m", against what the header says; None takes the header's, and refuses it where the
             markers then do not have a person's extent but would in another unit.
-        up: "y" (OpenSim's, and so the default) or "z".
+        up: the file's axis that points up: "y" (OpenSim's, and so the default), "z", "x", "-y", ...
         check_counts: refuse a header that counts other frames or markers than follow, as a file that was cut off has.
 
     Raises:
@@ -89,7 +89,7 @@ def read_trc(
     return Markers(
         names=tuple(names),
         time=table[:, 1],
-        positions=_turned(positions, up),
+        positions=lab_to_z_up(positions, lab_axis(up or "y")),
         rate=_rate(about, table[:, 1], path),
         source=str(path),
         warnings=warnings,
@@ -173,12 +173,6 @@ def _axis_doubt(positions: Array) -> tuple[str, ...]:
     if z < SPREAD * max(x, y):
         return ()
     return (f"taken as y up, yet the markers spread most along z ({z:.2f} m): if z is up in this file, give up='z'",)
-
-
-def _turned(positions: Array, up: str | None) -> Array:
-    if up not in (None, "y", "z"):
-        raise UnknownNameError("up axis", str(up), ("y", "z"))
-    return positions if up == "z" else to_z_up(positions)
 
 
 def _rate(about: dict[str, str], time: Array, path: str | Path) -> float:

@@ -44,7 +44,8 @@ def load_result(path: str | Path, skeleton: Skeleton | None = None) -> FitResult
     return FitResult(
         **vars(_motion(data, body, file, about)), skeleton=body, gravity=data["gravity"], sigma=_sigma(data, body),
         camera=_camera(data), keypoints=_keypoints(data, about), source=str(about.get("source", file)),
-        floor=bool(about.get("floor", True)), filmed=bool(about.get("filmed", False)), belt=np.asarray(about.get("belt", (0.0, 0.0, 0.0))),
+        floor=bool(about.get("floor", True)), filmed=bool(about.get("filmed", False)),
+        belt=np.asarray(about.get("belt", (0.0, 0.0, 0.0))),
         assumptions=tuple(Assumption(**a) for a in about["assumptions"]), warnings=tuple(about["warnings"]),
         status=FitStatus(**about["status"]),
     )  # fmt: skip

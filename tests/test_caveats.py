@@ -195,7 +195,7 @@ def test_feet_that_slide_where_a_floor_must_carry_are_told(speed, carried, gravi
         assert sliding_caveat(replace(motion, contacts=seated), motion.skeleton, gravity, np.zeros(3)) == ()
 
 
-# --- which way is up ----------------------------------------------------------------------------------------------------
+# --- which way is up --------------------------------------------------------------------------------------------------
 
 AXES = {"x": 0, "y": 1, "z": 2}
 

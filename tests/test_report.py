@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from example_result import example_result
 
+from physpose.saved import load_result
 from physpose.types import Assumption, Contacts
 from physpose.viz import payload as payload_module
-from physpose.saved import load_result
 from physpose.viz.report import render_report, write_report
 from physpose.viz.series import reprojection_error, sections, vertical_force_plot
 from physpose.viz.shapes import DENSITY, bones, joints, segment_shapes

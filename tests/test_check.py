@@ -11,7 +11,7 @@ import walker
 from example_result import example_result
 from scipy.interpolate import CubicSpline
 
-from physpose import check, cli, inverse_dynamics, load_skeleton
+from physpose import check, cli, inverse_dynamics, load_result, load_skeleton
 from physpose.conventions import opensim_names, q_to_opensim
 from physpose.errors import InputError, PhysposeError, SubjectError, UnknownNameError
 from physpose.io.forces import write_forces
@@ -346,14 +346,20 @@ def test_without_forces_nothing_carries_the_body(lab_walk):
     assert check((w.time, w.q), w.body)["root residual force"].value < 100  # on its own feet
 
 
-def test_a_body_that_mjcf_cannot_hold_is_asked_for(data_dir, tmp_path):
+def test_a_body_that_mjcf_cannot_hold_is_read_from_its_model_or_asked_for(data_dir, tmp_path):
     folder = data_dir / "nimblephysics/data/grf/Subject4"
     model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
     result = inverse_dynamics(folder / "IK/walking1_ik.mot", model, lowpass=6.0)
     result.save(tmp_path)
+    found, given = check(tmp_path), check(tmp_path, model)  # by the .osim that lies beside
+    assert found["joint limits"].passed
+    for m in given:
+        np.testing.assert_allclose(found[m.name].series, m.series, atol=1e-5, err_msg=m.name)
+    loaded = load_result(tmp_path)
+    np.testing.assert_allclose(loaded["knee_angle_r"].q, result["knee_angle_r"].q)
+    (tmp_path / "skeleton.osim").unlink()
     with pytest.raises(InputError, match="give its own file with skeleton="):
         check(tmp_path)
-    assert check(tmp_path, model)["joint limits"].passed
 
 
 def test_a_drop_jump_starts_above_the_floor(data_dir, adult):

@@ -30,6 +30,8 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Motion
 
 FULL_TURN = 2 * np.pi  # angles beyond it can only be degrees: no joint turns so far
+ROOT = 6  # coordinates of a free root, the first
+MOVES = 0.35  # of a unit of angle: 20 degrees if it is radians, less than anybody sways if it is degrees
 LOOKED_FOR = ".mot, .sto, .bvh, .npz"
 
 
@@ -99,7 +101,8 @@ def _from_storage(table: Storage, skeleton: Skeleton, lowpass: float | None, deg
         if name in columns:
             c[:, i] = columns[name]
     given = [i for i, name in enumerate(names) if name in columns and name in turning]
-    in_degrees, note = _unit_of_angles(table, c[:, given], degrees)
+    root = ROOT if skeleton.bodies[0].joint.kind == "free" else 0
+    in_degrees, note, doubts = _unit_of_angles(table, c[:, given], c[:, [i for i in given if i >= root]], degrees)
     if in_degrees:
         c[:, given] = np.deg2rad(c[:, given])
     c = _without_gaps(c, names, table)
@@ -112,7 +115,7 @@ def _from_storage(table: Storage, skeleton: Skeleton, lowpass: float | None, deg
         a=a_from_opensim(skeleton, c, rates, accelerations),
         source=table.source,
         assumptions=(*note, _filter_line(lowpass)),
-        warnings=(*table.warnings, *_left_out(columns, names, skeleton)),
+        warnings=(*table.warnings, *doubts, *_left_out(columns, names, skeleton)),
     )
 
 
@@ -126,22 +129,44 @@ def coordinate_columns(table: Storage) -> dict[str, Array]:
     return columns
 
 
-def _unit_of_angles(table: Storage, angles: Array, given: bool | None) -> tuple[bool, tuple[Assumption, ...]]:
-    """Are the angles in degrees: as given, as the header says, or as no joint could turn so far in radians."""
+def _unit_of_angles(
+    table: Storage, angles: Array, of_joints: Array, given: bool | None
+) -> tuple[bool, tuple[Assumption, ...], tuple[str, ...]]:
+    """Are the angles in degrees: as given, as the header says, or as no joint could turn so far in radians.
+
+    ``of_joints``: without the whole body's, which may turn round and round.
+    """
     if given is not None:
-        return given, ()
+        return given, (), ()
     if table.in_degrees is not None:
-        return table.in_degrees, ()
+        return table.in_degrees, (), _unit_doubt(table, of_joints)
     largest = float(np.nanmax(np.abs(angles), initial=0.0))
     if largest <= FULL_TURN and table.version is not None:
         source = "as OpenSim takes a header that does not say; degrees=True reads degrees"
-        return False, (Assumption(what="unit of angles", value="radians", source=source),)
+        return False, (Assumption(what="unit of angles", value="radians", source=source),), ()
     if largest <= FULL_TURN:
         raise InputError(
             f"{table.source}: the header does not say whether angles are in degrees or radians, and the largest, "
             f"{largest:.3g}, could be either: give degrees=True or degrees=False, or add a line inDegrees=yes or =no"
         )
-    return True, (Assumption(what="unit of angles", value="degrees", source=f"values up to {largest:.0f}; no header"),)
+    line = Assumption(what="unit of angles", value="degrees", source=f"values up to {largest:.0f}; no header")
+    return True, (line,), ()
+
+
+def _unit_doubt(table: Storage, of_joints: Array) -> tuple[str, ...]:
+    """A warning where what the header calls degrees looks like radians; what it calls radians cannot be so large."""
+    largest = float(np.nanmax(np.abs(of_joints), initial=0.0))
+    if not table.in_degrees and largest > 2 * FULL_TURN:
+        raise InputError(
+            f"{table.source}: the header says inDegrees=no, yet a joint's angle reaches {largest:.3g}, "
+            f"{largest / FULL_TURN:.0f} turns in radians: give degrees=True (--degrees), or degrees=False if it is right"
+        )
+    if table.in_degrees and largest < np.pi and float(np.ptp(of_joints, axis=0).max(initial=0.0)) > MOVES:
+        return (
+            f"the header says inDegrees=yes, yet no joint's angle exceeds {largest:.2g} degrees: if they are radians, "
+            "give degrees=False (--no-degrees)",
+        )
+    return ()
 
 
 def _without_gaps(c: Array, names: tuple[str, ...], table: Storage) -> Array:

@@ -136,13 +136,21 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
 
 
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
-    body = body or load_skeleton(**who)
+    taken = () if body is not None else _taken(body := load_skeleton(**who))
     columns = known_motion.coordinate_columns(read_storage(path))
     moved = reading(path, body)
     root = opensim_names(body)[:6] if body.bodies[0].joint.kind == "free" else ()
     if missing := [n for n in root if n not in columns]:
         raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
-    return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
+    notes = (*taken, *moved.warnings)
+    return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=notes)
+
+
+def _taken(body: Skeleton) -> tuple[str, ...]:
+    return (
+        f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, then "
+        "give it with skeleton= (--skeleton)",
+    )
 
 
 def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:

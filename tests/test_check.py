@@ -117,7 +117,9 @@ def test_opensim_coordinates_are_judged_as_the_arrays_are(squat, adult, tmp_path
 def test_a_wrong_header_is_overruled(squat, adult, tmp_path, capsys):
     path = write_mot(tmp_path / "squat.mot", squat)
     path.write_text(path.read_text().replace("inDegrees=yes", "inDegrees=no"))
-    assert not check(path, adult)["joint limits"].passed
+    with pytest.raises(InputError, match="turns in radians: give degrees=True"):
+        check(path, adult)
+    assert not check(path, adult, degrees=False)["joint limits"].passed
     assert check(path, adult, degrees=True)["joint limits"].passed
     assert cli.main(["check", str(path), "--degrees"]) == cli.EXIT_OK
     assert "plausible" in capsys.readouterr().out
@@ -372,6 +374,12 @@ def test_a_drop_jump_starts_above_the_floor(data_dir, adult):
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_a_skeleton_that_was_taken_is_named(squat, adult, tmp_path):
+    path = write_mot(tmp_path / "squat.mot", squat)
+    assert any("no skeleton was given, adult is taken" in n for n in check(path).notes)
+    assert not any("no skeleton was given" in n for n in check(path, adult).notes)
 
 
 def test_exit_codes_tell_the_verdict(squat, adult, tmp_path, capsys):

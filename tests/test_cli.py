@@ -171,7 +171,8 @@ def test_json_is_one_object_and_nothing_else_on_stdout(monkeypatch, tmp_path, ca
     out, err = capfd.readouterr()
     summary = json.loads(out)
     assert summary["coordinates"]["knee_angle_r"] == {
-        "unit": "rad", "range": [KNEE.min(), KNEE.max()], "force_unit": "N.m", "peak_force": 40.0,
+        "unit": "rad", "range": [KNEE.min(), KNEE.max()], "sigma": None, "force_unit": "N.m", "peak_force": 40.0,
+        "peak_force_sigma": None,
     }  # fmt: skip
     assert summary["subject"] == {"age_years": 8.0, "sex": "f", "height_m": 1.28, "mass_kg": 26.0}
     assert (summary["frames"], summary["duration_s"], summary["converged"]) == (3, 0.25, True)

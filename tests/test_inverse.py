@@ -235,6 +235,24 @@ def test_a_header_that_does_not_tell_the_unit_is_asked_about(made, tmp_path):
     assert told["unit of angles"] == "degrees"
 
 
+def test_a_header_that_calls_radians_degrees_is_doubted(made, tmp_path):
+    path = write_mot(tmp_path / "a.mot", made.body, made.time, made.q, degrees=False)
+    path.write_text(path.read_text().replace("inDegrees=no", "inDegrees=yes"))
+    doubt = "if they are radians, give degrees=False"
+    assert doubt in " ".join(physpose.inverse_dynamics(path, made.body).warnings)
+    assert doubt not in " ".join(physpose.inverse_dynamics(path, made.body, degrees=False).warnings)
+    still = write_mot(tmp_path / "b.mot", made.body, made.time, np.tile(made.body.neutral, (len(made.time), 1)))
+    assert doubt not in " ".join(physpose.inverse_dynamics(still, made.body).warnings)
+
+
+def test_whoever_turns_round_and_round_has_angles_in_radians(made, tmp_path):
+    q = np.tile(made.body.neutral, (400, 1))
+    q[:, 3:7] = Rotation.from_rotvec(np.linspace(0, 8 * np.pi, 400)[:, None] * [0.0, 0.0, 1.0]).as_quat()
+    time = np.arange(400) / 100.0
+    path = write_mot(tmp_path / "a.mot", made.body, time, q, degrees=False)
+    assert not any("inDegrees" in w for w in physpose.inverse_dynamics(path, made.body).warnings)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

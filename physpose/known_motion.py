@@ -159,7 +159,7 @@ def _unit_doubt(table: Storage, of_joints: Array) -> tuple[str, ...]:
     if not table.in_degrees and largest > 2 * FULL_TURN:
         raise InputError(
             f"{table.source}: the header says inDegrees=no, yet a joint's angle reaches {largest:.3g}, "
-            f"{largest / FULL_TURN:.0f} turns in radians: give degrees=True (--degrees), or degrees=False if it is right"
+            f"{largest / FULL_TURN:.0f} turns in radians: give degrees=True (--degrees), or degrees=False if right"
         )
     if table.in_degrees and largest < np.pi and float(np.ptp(of_joints, axis=0).max(initial=0.0)) > MOVES:
         return (

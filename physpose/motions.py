@@ -136,7 +136,10 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
 
 
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
-    taken = () if body is not None else _taken(body := load_skeleton(**who))
+    taken: tuple[str, ...] = ()
+    if body is None:
+        body = load_skeleton(**who)
+        taken = _taken(body)
     columns = known_motion.coordinate_columns(read_storage(path))
     moved = reading(path, body)
     root = opensim_names(body)[:6] if body.bodies[0].joint.kind == "free" else ()
@@ -148,8 +151,8 @@ def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], re
 
 def _taken(body: Skeleton) -> tuple[str, ...]:
     return (
-        f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, then "
-        "give it with skeleton= (--skeleton)",
+        f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, "
+        "then give it with skeleton= (--skeleton)",
     )
 
 

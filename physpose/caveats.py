@@ -118,10 +118,12 @@ def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Ass
         value=f"force {rms[0]:.0f} % of body weight, moment {rms[1]:.0f} % of body weight times stature (RMS)",
         source="what motion needs beyond the contact forces found; 0 if both were exact",
     )
-    share = float(np.mean((force > FORCE_LIMIT) | (moment > MOMENT_LIMIT)))
+    lost = (force > FORCE_LIMIT) | (moment > MOMENT_LIMIT)
+    share = float(np.mean(lost))
     if share <= SHARE_LIMIT:
         return line, ()
-    outside = f"{np.median(force):.1f} body weights (median, result.unexplained)"
+    sizes = f"{np.median(force[lost]):.1f} body weights and a moment of {np.median(moment[lost]):.2f}"
+    outside = f"{sizes} body weights times stature (medians there, result.unexplained)"
     doubt = "torques there" if share <= MOSTLY else "torques, nor which way is down: no standing foot tells it"
     return line, (
         f"in {100 * share:.0f} % of the frames the contacts found cannot explain the motion: an outside force that is "

@@ -55,6 +55,7 @@ def test_frames_that_feet_cannot_explain_are_counted(force, moment):
     _, warnings = unexplained(result, result.skeleton, EARTH)
     assert len(warnings) == 1
     assert warnings[0].startswith("in 20 % of the frames")
+    assert f"of {force:.1f} body weights and a moment of {moment:.2f} body weights times stature" in warnings[0]
     few = with_residual(force, moment, 0.05)
     assert unexplained(few, few.skeleton, EARTH)[1] == ()
 

@@ -50,6 +50,7 @@ def check(
     floor: float | str | None = None,
     lowpass: float | None = None,
     degrees: bool | None = None,
+    scale: float | None = None,
     keypoint_set: str | None = None,
     bones: Sequence[tuple[int, int]] | None = None,
     mujoco: bool = False,
@@ -81,6 +82,7 @@ def check(
         lowpass: [Hz] cutoff applied to coordinates before they are differentiated, e.g. 6.0 for raw inverse kinematics;
             None: they are taken as they are.
         degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
+        scale: metres a unit of a .bvh, e.g. 0.0254 for inches; None: as the size of its rest pose tells.
         keypoint_set: of points, names and bones: "coco17", "blazepose33", ...
         bones: of points: pairs of columns at constant distance.
         mujoco: also roll the motion out in MuJoCo: how much help does it need to stay upright?
@@ -95,7 +97,7 @@ def check(
     body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(
         skeleton, **shape_of(motion, skeleton, who)
     )  # fmt: skip
-    given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees), keypoint_set, bones)
+    given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees, scale=scale), keypoint_set, bones)
     if forces is not None:
         given = _with_measured(given, forces, lowpass, force_lowpass, gravity)
     elif force_lowpass is not None:

@@ -176,6 +176,7 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--floor", metavar="HEIGHT|auto|none", help="height of the floor [m] (default: 0; .bvh: auto)")
     check.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff for raw coordinates, e.g. 6 (default: none)")
     check.add_argument("--degrees", action=argparse.BooleanOptionalAction, help="unit of angles, against the header")
+    check.add_argument("--scale", type=float, metavar="METRES", help="a unit of a .bvh, e.g. 0.0254 for inches")
     check.add_argument("--mujoco", action="store_true", help="also roll it out in MuJoCo: what help does it need?")
     check.add_argument(
         "--setting", action="append", default=[], metavar="NAME=VALUE",
@@ -364,7 +365,7 @@ def _check(args: argparse.Namespace) -> int:
     """Judge, print, save; the exit code tells the verdict."""
     if args.out is not None:
         _check_writable(args.out)
-    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "mujoco", "forces")
+    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "scale", "mujoco", "forces")
     asked = {k: getattr(args, k) for k in words} | {"force_lowpass": _cutoff(args.force_lowpass)}
     with _stdout_is_stderr() if args.json else contextlib.nullcontext():
         from physpose import check

@@ -48,7 +48,9 @@ class Kinematics:
     warnings: tuple[str, ...] = ()
 
 
-def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degrees: bool | None) -> Kinematics:
+def read_motion(
+    source: Any, skeleton: Skeleton, *, lowpass: float | None, degrees: bool | None, scale: float | None = None
+) -> Kinematics:
     """The motion of a file, of arrays (time, q) or of a ``Motion``, differentiated by splines.
 
     Args:
@@ -57,6 +59,7 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
         skeleton: whose motion it is.
         lowpass: cutoff [Hz] of the zero-lag filter (``signals.lowpass``); None: not filtered.
         degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
+        scale: metres a unit of a .bvh; None: as the size of its rest pose tells.
 
     Raises:
         InputError: a source that cannot be used; the message says what would do.
@@ -72,7 +75,7 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
     if suffix in (".mot", ".sto"):
         return _from_storage(read_storage(path), skeleton, lowpass, degrees)
     if suffix == ".bvh":
-        return _from_bvh(path, skeleton, lowpass)
+        return _from_bvh(path, skeleton, lowpass, scale)
     if suffix == ".npz":
         return _from_npz(path, skeleton, lowpass)
     if suffix in (".trc", ".c3d"):
@@ -202,8 +205,8 @@ def _listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
 # --- q ----------------------------------------------------------------------------------------------------------------
 
 
-def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinematics:
-    motion = read_bvh(path)
+def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None, scale: float | None) -> Kinematics:
+    motion = read_bvh(path, scale)
     if set(motion.skeleton.body_names) == set(skeleton.body_names) and motion.skeleton.nq != skeleton.nq:
         raise InputError(
             f"{path}: joints of a .bvh turn about any axis, those of {skeleton.name} about their own: give the "

@@ -50,9 +50,10 @@ class Reading:
 
     lowpass: float | None  # cutoff [Hz]
     degrees: bool | None  # of the angles in a .mot or .sto, against its header
+    scale: float | None = None  # metres a unit of a .bvh
 
     def __call__(self, motion: Any, body: Skeleton) -> Kinematics:
-        return known_motion.read_motion(motion, body, lowpass=self.lowpass, degrees=self.degrees)
+        return known_motion.read_motion(motion, body, lowpass=self.lowpass, degrees=self.degrees, scale=self.scale)
 
 
 def read_motion(
@@ -160,7 +161,7 @@ def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], reading: R
     if body is not None:
         moved = reading(path, body)
         return Given(source=str(path), skeleton=body, kinematics=moved, notes=moved.warnings)
-    read = read_bvh(path)
+    read = read_bvh(path, reading.scale)
     frames = KinematicChain(read.skeleton).fk(torch.as_tensor(read.q))
     names = read.skeleton.body_names
     pairs = [(names.index(b.parent), i) for i, b in enumerate(read.skeleton.bodies) if b.parent is not None]

@@ -192,6 +192,34 @@ def test_a_bvh_is_judged_by_its_points(tmp_path):
     assert "root residual force" in p.not_judged
     with pytest.raises(InputError, match="LeftLeg, RightLeg, adult has"):
         check(path, "adult")
+    inches = inches_of(path, tmp_path / "inches.bvh")
+    with pytest.raises(InputError, match="give scale="):
+        check(inches)
+    again = check(inches, scale=0.0254)
+    for m in p:
+        np.testing.assert_allclose(again[m.name].value, m.value, rtol=1e-6, atol=1e-3, err_msg=m.name)
+
+
+def inches_of(path, out):
+    text = path.read_text()
+    numbers = lambda line: " ".join(f"{float(x) / 2.54:.9g}" for x in line.split())  # noqa: E731
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("OFFSET"):
+            line = "OFFSET " + numbers(line[6:])
+        elif line[:1].isdigit():
+            line = numbers(line)
+        lines.append(line)
+    out.write_text("\n".join(lines) + "\n")
+    return out
+
+
+def test_points_that_sink_are_named_once():
+    points = np.zeros((6, 3, 3))
+    points[..., 2] = [0.0, 0.5, 1.0]
+    points[2, 0, 2] = -0.2
+    p = check((np.arange(6) / 10.0, points), floor=0.0)
+    assert [f.subject for f in p["penetration"].findings] == ["point 0"]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def penetration(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Depth [cm] of contact points and body origins below the floor."""
     if r.floor is None:
         return NO_FLOOR
-    z = np.concatenate([r.ground[..., 2], r.points[..., 2]], 1) - r.floor
+    names, z = _heights(r)
     depth = np.where(np.isfinite(z), np.fmax(-z, 0.0), np.nan)
     seen = np.isfinite(depth).any(1)
     worst = np.fmax.reduce(depth[seen], axis=1) if seen.any() else np.zeros(0)
@@ -136,10 +136,18 @@ def penetration(r: Recording, s: PlausibilitySettings) -> Measure | str:
     }
     details["mean depth [cm]"] = 100 * float(worst.mean()) if seen.any() else float("nan")
     return judged(
-        "penetration", time=r.time, values=100 * depth, subjects=(*r.ground_names, *r.names), unit="cm",
+        "penetration", time=r.time, values=100 * depth, subjects=names, unit="cm",
         threshold=100 * s.penetration, source=SOURCES["penetration"], phrase="sinks into the floor by {value}",
         settings=s, details=details,
     )  # fmt: skip
+
+
+def _heights(r: Recording) -> tuple[tuple[str, ...], Array]:
+    """Names and heights (T, n) [m] over the floor of contact points and body origins; of points alone, of these."""
+    z = r.points[..., 2] - (r.floor or 0.0)
+    if r.skeleton is None:
+        return r.names, z
+    return (*r.ground_names, *r.names), np.concatenate([r.ground[..., 2] - (r.floor or 0.0), z], 1)
 
 
 def floating(r: Recording, s: PlausibilitySettings) -> Measure | str:
@@ -148,7 +156,7 @@ def floating(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return NO_FLOOR
     if r.needed_wrench is None:
         return "whether the body needs support is not known"
-    z = np.concatenate([r.ground[..., 2], r.points[..., 2]], 1) - r.floor
+    _, z = _heights(r)
     lowest = np.full(len(z), np.nan)
     seen = np.isfinite(z).any(1)
     lowest[seen] = np.fmin.reduce(z[seen], axis=1)

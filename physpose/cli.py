@@ -301,7 +301,7 @@ def _fit(args: argparse.Namespace) -> None:
     from physpose.estimation.holds import holds_of  # here, since it loads torch
 
     source = args.source[0] if len(args.source) == 1 else args.source
-    out = args.out or Path(f"{Path(args.source[0]).resolve().stem}_physpose")
+    out = args.out or _after(args.source[0])
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": args.gravity}
     asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
@@ -318,12 +318,35 @@ def _fit(args: argparse.Namespace) -> None:
 def _id(args: argparse.Namespace) -> None:
     from physpose import inverse_dynamics
 
-    out = args.out or Path(f"{Path(args.motion).resolve().stem}_physpose")
+    out = args.out or _after(args.motion)
     same = ("skeleton", "age", "sex", "height", "mass", "forces", "lowpass", "degrees", "like_opensim")
     asked = {k: getattr(args, k) for k in same}
     asked |= {"force_lowpass": _cutoff(args.force_lowpass), "bodies": _pairs(args.body)}
     asked |= {"gravity": args.gravity and tuple(args.gravity)}
     _report(lambda: inverse_dynamics(args.motion, **asked), out, as_json=args.json)
+
+
+def _after(source: str) -> Path:
+    """The folder that is called after a source.
+
+    Raises:
+        InputError: it holds the result of another file of that name.
+    """
+    out = Path(f"{Path(source).resolve().stem}_physpose")
+    held = _source_of(out / "result.npz")
+    if held is not None and held.exists() and Path(source).exists() and not held.samefile(source):
+        raise InputError(f"{out} holds the result of {held}, {source} is another: choose another folder with --out")
+    return out
+
+
+def _source_of(arrays: Path) -> Path | None:
+    """What a saved result was made from; None without one."""
+    from physpose.io.npz import read_npz
+
+    if not arrays.is_file():
+        return None
+    found, _ = read_npz(arrays, ("about",))
+    return Path(json.loads(str(found["about"]))["source"]) if "about" in found else None
 
 
 def _cutoff(text: str | None) -> float | str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_result import example_result
 
 import physpose
 from physpose import cli
@@ -130,6 +131,23 @@ def test_several_sources_are_several_cameras(fitted, tmp_path, monkeypatch):
     assert fitted["source"] == ["b/one.mp4", "b/two.mp4"]
     assert str(fitted["camera"]) == "Calib.toml"
     assert (tmp_path / "one_physpose").is_dir()
+
+
+def test_another_files_result_is_not_overwritten_unless_its_folder_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for day in ("one", "two"):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "walk.json").write_text("{}")
+    monkeypatch.setitem(physpose.__dict__, "fit", lambda source, **_: example_result(T=3, source=str(source)))
+    assert cli.main(["fit", "one/walk.json"]) == 0
+    assert cli.main(["fit", str(tmp_path / "one/walk.json")]) == 0  # the same once more
+    capsys.readouterr()
+    assert cli.main(["fit", "two/walk.json"]) == cli.EXIT_ERROR
+    assert_one_error_line(capsys.readouterr().err, "walk_physpose holds the result of .*one/walk.json.*--out")
+    assert cli.main(["fit", "two/walk.json", "--out", "walk_physpose"]) == 0
+    assert physpose.load_result("walk_physpose").source == "two/walk.json"
+    (tmp_path / "two/walk.json").rename(tmp_path / "two/later.json")  # what is gone is no reason
+    assert cli.main(["fit", "one/walk.json"]) == 0
 
 
 def test_fit_defaults_are_those_of_the_python_function(fitted, tmp_path):

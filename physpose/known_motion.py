@@ -32,6 +32,7 @@ from physpose.types import Array, Assumption, Motion
 FULL_TURN = 2 * np.pi  # angles beyond it can only be degrees: no joint turns so far
 ROOT = 6  # coordinates of a free root, the first
 MOVES = 0.35  # of a unit of angle: 20 degrees if it is radians, less than anybody sways if it is degrees
+SLOWEST = 1.0  # [s] between frames: nobody records motion so
 LOOKED_FOR = ".mot, .sto, .bvh, .npz"
 
 
@@ -64,6 +65,22 @@ def read_motion(
     Raises:
         InputError: a source that cannot be used; the message says what would do.
     """
+    known = _read(source, skeleton, lowpass, degrees, scale)
+    return replace(known, warnings=(*known.warnings, *clock_doubt(known.time)))
+
+
+def clock_doubt(time: Array) -> tuple[str, ...]:
+    """A warning where frames are so far apart that the times (T,) are hardly seconds."""
+    if len(time) < 2 or (step := float(np.median(np.diff(time)))) <= SLOWEST:
+        return ()
+    return (
+        f"frames are {step:g} s apart: nothing can be told of speeds and forces so; is the time in ms? give seconds",
+    )
+
+
+def _read(
+    source: Any, skeleton: Skeleton, lowpass: float | None, degrees: bool | None, scale: float | None
+) -> Kinematics:
     if isinstance(source, Motion):
         return _from_q(source.time, source.q, skeleton, lowpass, str(getattr(source, "source", "motion")))
     if isinstance(source, (tuple, list)) and len(source) == 2:

@@ -87,7 +87,7 @@ def read_motion(
         t, i = bad[0]
         raise InputError(f"q: column {i} is not a number at frame {t}, {time[t]:g} s")
     moved = reading((time, values), body)
-    return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved)
+    return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
 
 
 def _refuse_beside_own_body(body: Skeleton | None, who: dict[str, Any]) -> None:
@@ -208,4 +208,5 @@ def _points(
     wrong = [p for p in pairs if min(p) < 0 or max(p) >= len(names)]
     if wrong:
         raise InputError(f"bones {wrong} name columns that do not exist; there are {len(names)}")
-    return Given(source="array", time=time, points=points, names=names, bones=pairs)
+    doubt = known_motion.clock_doubt(time)
+    return Given(source="array", time=time, points=points, names=names, bones=pairs, notes=doubt)

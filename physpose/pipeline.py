@@ -188,6 +188,8 @@ def _numbers(settings: EstimationSettings | None, physics: str | None, check: st
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
     numbers = settings or EstimationSettings()
+    if not isinstance(numbers, EstimationSettings):
+        raise InputError(f"settings {settings!r}; physpose.estimation.settings.EstimationSettings(...) needed")
     return replace(numbers, physics=physics) if physics else numbers
 
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import walker
 from example_result import example_result
 from scipy.interpolate import CubicSpline
 
+import physpose
 from physpose import check, cli, inverse_dynamics, load_result, load_skeleton
+from physpose.chain import KinematicChain
 from physpose.conventions import opensim_names, q_to_opensim
 from physpose.errors import InputError, PhysposeError, SubjectError, UnknownNameError
 from physpose.io.forces import write_forces
@@ -112,6 +115,22 @@ def test_opensim_coordinates_are_judged_as_the_arrays_are(squat, adult, tmp_path
     assert from_file.passed
     for m in from_arrays:
         np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-3, err_msg=m.name)
+
+
+def test_times_in_milliseconds_are_doubted(squat, adult, tmp_path):
+    ms = 1e3 * squat.time
+    points = KinematicChain(adult).fk(torch.as_tensor(squat.q)).p.numpy()
+    late = write_mot(tmp_path / "a.mot", replace(squat, time=ms))
+    for motion, body in (((ms, squat.q), adult), ((ms, points), None), (late, adult)):
+        assert any("is the time in ms?" in n for n in check(motion, body).notes)
+    assert not any("in ms" in n for n in check((squat.time, squat.q), adult).notes)
+
+
+def test_settings_of_another_kind_are_refused(squat, adult):
+    with pytest.raises(InputError, match="PlausibilitySettings"):
+        check((squat.time, squat.q), adult, settings={"friction": 0.5})
+    with pytest.raises(InputError, match="EstimationSettings"):
+        physpose.fit("clip.mp4", settings={"physics": "none"})
 
 
 def test_a_wrong_header_is_overruled(squat, adult, tmp_path, capsys):

@@ -23,6 +23,7 @@ from physpose.types import Array, Markers
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 PERSON = (0.5, 2.5)  # [m] extent of the markers on a person, from a crouching child to an adult who reaches up
 FEWEST = 4  # markers that tell a person's extent
+RATES_AGREE = 1.1  # ratio of the header's rate to that of the times
 SPREAD = 1.5  # the vertical's share over the other axes from which a wrong up axis is suspected
 
 
@@ -85,12 +86,13 @@ def read_trc(
     # a lost marker: empty cells, "nan", or the origin of the laboratory to the last digit
     positions[np.isnan(positions).any(-1) | (positions == 0).all(-1)] = np.nan
     positions = positions * _scale(positions, about.get("Units"), units, path)
-    warnings = (*renamed, *(() if up else _axis_doubt(positions)))
+    rate = _rate(about, table[:, 1], path)
+    warnings = (*renamed, *_rate_doubt(rate, table[:, 1]), *(() if up else _axis_doubt(positions)))
     return Markers(
         names=tuple(names),
         time=table[:, 1],
         positions=lab_to_z_up(positions, lab_axis(up or "y")),
-        rate=_rate(about, table[:, 1], path),
+        rate=rate,
         source=str(path),
         warnings=warnings,
     )
@@ -173,6 +175,13 @@ def _axis_doubt(positions: Array) -> tuple[str, ...]:
     if z < SPREAD * max(x, y):
         return ()
     return (f"taken as y up, yet the markers spread most along z ({z:.2f} m): if z is up in this file, give up='z'",)
+
+
+def _rate_doubt(rate: float, time: Array) -> tuple[str, ...]:
+    """A warning if the header's rate is not that of the times."""
+    if len(time) < 2 or 1 / RATES_AGREE < rate * (step := float(np.median(np.diff(time)))) < RATES_AGREE:
+        return ()
+    return (f"the header says {rate:g} frames a second, the times {1 / step:.4g}: the times are taken (in seconds?)",)
 
 
 def _rate(about: dict[str, str], time: Array, path: str | Path) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from physpose.errors import InputError
 from physpose.plausibility import kinematic, kinetic
 from physpose.plausibility.finding import Measure, Plausibility
 from physpose.plausibility.recording import Recording
@@ -35,6 +36,8 @@ MEASURES: dict[str, Callable[[Recording, PlausibilitySettings], Measure | str]] 
 def assess(recording: Recording, settings: PlausibilitySettings | None = None) -> Plausibility:
     """Judge a recording by every measure that applies to it; the others are listed with the reason."""
     settings = settings or PlausibilitySettings()
+    if not isinstance(settings, PlausibilitySettings):
+        raise InputError(f"settings {settings!r}; physpose.plausibility.PlausibilitySettings(friction=0.6, ...) needed")
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN marks what was not seen
         found = {name: measure(recording, settings) for name, measure in MEASURES.items()}
     return Plausibility(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.conventions import PELVIS_COORDINATES, rotation_vectors
 from physpose.errors import InputError, UnknownNameError
@@ -204,6 +205,12 @@ class FitResult(Motion):
         recording = Recording.of_result(self)
         found = assess(recording)
         return with_mujoco(found, recording) if self.check == "mujoco" else found
+
+    @property
+    def torques_known(self) -> NDArray[np.bool_]:
+        """(T,) frames in which none of the measured forces was missing: elsewhere torques lack what nobody measured."""
+        c = self.contacts
+        return np.ones(len(self.time), bool) if c.valid is None or c.bodies is None else c.valid
 
     @property
     def unexplained(self) -> Array:

@@ -69,13 +69,16 @@ def _subject(result: FitResult) -> dict[str, Any] | None:
 
 
 def _coordinates(result: FitResult) -> dict[str, dict[str, Any]]:
-    """Range and peak |generalized force| of every coordinate after the free-flyer, with one standard deviation."""
-    table = {}
+    """Range and peak |generalized force| of every coordinate after the free-flyer, with one standard deviation.
+
+    The peak is that of frames in which no force was missing.
+    """
+    table, known = {}, result.torques_known
     for c in result.coordinate_results():
-        at, s = int(np.argmax(np.abs(c.tau))), c.sigma
+        at, s = int(np.argmax(np.where(known, np.abs(c.tau), -1.0))), c.sigma
         table[c.name] = {
             "unit": c.unit, "range": _range(c.q), "sigma": None if s is None else _number(np.nanmedian(s.q)),
-            "force_unit": c.tau_unit, "peak_force": _number(abs(c.tau[at])),
+            "force_unit": c.tau_unit, "peak_force": _number(abs(c.tau[at])) if known.any() else None,
             "peak_force_sigma": None if s is None else _number(s.tau[at]),
         }  # fmt: skip
     return table

@@ -20,6 +20,8 @@ from physpose.errors import InputError, PhysposeError, SubjectError, UnknownName
 from physpose.io.forces import write_forces
 from physpose.io.storage import write_storage
 from physpose.plausibility import Recording
+from physpose.summary import summarize
+from physpose.viz.series import sections
 from sims import planted
 
 
@@ -358,6 +360,27 @@ def test_frames_whose_force_is_missing_are_not_judged_by_force(lab_walk):
     for name in ("root residual force", "root residual moment", "joint torque", "joint power", "balance"):
         assert np.isnan(p[name].series[missing]).all(), name
         assert np.isfinite(p[name].series[~missing]).any(), name
+
+
+def test_torques_that_lack_a_force_are_neither_drawn_nor_counted(lab_walk):
+    w = lab_walk
+    one = type(w.forces)(wrenches=w.forces.wrenches[:1], source="one plate")
+    result = inverse_dynamics((w.time, w.q), w.body, forces=one)
+    known = result.contacts.valid
+    np.testing.assert_array_equal(result.torques_known, known)
+    assert not known[w.stance == 1].any()
+    peaks = {c.name: (np.abs(c.tau[known]).max(), np.abs(c.tau).max()) for c in result.coordinate_results()}
+    assert any(part < 0.9 * whole for part, whole in peaks.values())
+    told = summarize(result)["coordinates"]
+    assert {n: c["peak_force"] for n, c in told.items()} == {n: part for n, (part, _) in peaks.items()}
+    angles, torques, power = (next(s for s in sections(result) if s.id == n) for n in ("angles", "torques", "power"))
+    for section, gaps in ((angles, False), (torques, True), (power, True)):
+        curve = section.plots[0].curves[0]
+        assert np.isnan(curve.values[~known]).all() == gaps
+        assert np.isfinite(curve.values[known]).all()
+        assert ("was not measured" in section.note) == gaps
+    whole = inverse_dynamics((w.time, w.q), w.body)  # without any force: as asked
+    assert whole.torques_known.all()
 
 
 def test_balance_is_not_judged_where_something_else_may_bear(lab_walk):

@@ -292,6 +292,29 @@ def rate_caveat(time: Array) -> tuple[str, ...]:
     )
 
 
+def _low_as_on_a_chair(motion: Motion, skeleton: Skeleton) -> NDArray[np.bool_]:
+    """(T,) are the hips so low over the feet; of bodies without feet never."""
+    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
+    if not feet:
+        return np.zeros(len(motion.time), bool)
+    height = motion.positions[:, 0, 2] - motion.positions[:, feet, 2].min(axis=1)
+    return np.asarray(height < SEAT_HEIGHT * skeleton.neutral[2])
+
+
+def unknown_seat_caveat(motion: Motion, skeleton: Skeleton, out_of_balance: NDArray[np.bool_]) -> tuple[str, ...]:
+    """A warning if who is checked without a seat seems to sit: hips low, and out of balance over the feet (T,)."""
+    if len(motion.time) < 2:
+        return ()
+    sits = _low_as_on_a_chair(motion, skeleton) & out_of_balance
+    seconds = float(np.sum(np.gradient(motion.time)[sits]))
+    if seconds < SEAT_TIME:
+        return ()
+    return (
+        f"for {seconds:.1f} s the hips are as low as on a chair and the weight acts beside the feet: who sits there is "
+        "judged as if there was no seat; give what it bears: measured forces=, or external={'pelvis': ...}",
+    )
+
+
 def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
     """A warning if the hips stay as low over the feet as on a chair, and no seat was found under them."""
     if len(motion.time) < 2:
@@ -299,10 +322,7 @@ def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
     seat = {p.name for p in skeleton.seat_points}
     if any(motion.contacts.active[:, i].any() for i, name in enumerate(motion.contacts.points) if name in seat):
         return ()
-    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
-    height = motion.positions[:, 0, 2] - motion.positions[:, feet, 2].min(axis=1)
-    low = height < SEAT_HEIGHT * skeleton.neutral[2]
-    seconds = float(np.sum(np.gradient(motion.time)[low]))
+    seconds = float(np.sum(np.gradient(motion.time)[_low_as_on_a_chair(motion, skeleton)]))
     if seconds < SEAT_TIME:
         return ()
     return (

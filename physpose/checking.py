@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from physpose.caveats import unknown_seat_caveat
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
@@ -106,7 +107,20 @@ def check(
     found = assess(recording, settings)
     if mujoco:
         found = with_mujoco(found, recording, settings)
-    return replace(found, notes=given.notes)
+    own = () if isinstance(skeleton, Skeleton) else _body_doubts(given)
+    return replace(found, notes=(*given.notes, *own, *_seat_doubts(recording, found)))
+
+
+def _body_doubts(given: Given) -> tuple[str, ...]:
+    """What was taken of a body that was named, not given."""
+    body = given.skeleton
+    return body.warnings if body is not None and body.subject is not None and given.motion is None else ()
+
+
+def _seat_doubts(r: Recording, found: Plausibility) -> tuple[str, ...]:
+    if r.motion is None or r.skeleton is None or "balance" in found.not_judged:
+        return ()
+    return unknown_seat_caveat(r.motion, r.skeleton, found["balance"].failing)
 
 
 def _recording(

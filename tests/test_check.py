@@ -446,6 +446,30 @@ def test_a_drop_jump_starts_above_the_floor(data_dir, adult):
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
+def test_who_sits_is_told_that_no_seat_is_known(adult):
+    def doubted(q):
+        return [n for n in check((time, q), adult, floor="auto").notes if "as low as on a chair" in n]
+
+    time, names = np.arange(120) / 60.0, adult.coordinate_names
+    sitting = np.tile(adult.neutral, (120, 1))
+    for side in "rl":
+        for name in ("hip_flexion", "knee_angle"):
+            sitting[:, 7 + names.index(f"{name}_{side}")] = np.radians(90.0)
+    assert len(doubted(sitting)) == 1
+    assert "for 2.0 s" in doubted(sitting)[0]
+    assert not doubted(np.tile(adult.neutral, (120, 1)))
+    squat = planted.simulate(adult, fps=60.0)  # in balance over the feet
+    assert not [n for n in check((squat.time, squat.q), adult).notes if "chair" in n]
+
+
+def test_what_was_taken_of_a_body_is_told(squat, adult):
+    told = " ".join(check((squat.time, squat.q)).notes)
+    assert "height was not given" in told
+    assert "mass was not given" in told
+    assert "not given" not in " ".join(check((squat.time, squat.q), "adult", height=1.7, mass=70).notes)
+    assert "not given" not in " ".join(check((squat.time, squat.q), adult).notes)
+
+
 def test_a_skeleton_that_was_taken_is_named(squat, adult, tmp_path):
     path = write_mot(tmp_path / "squat.mot", squat)
     assert any("no skeleton was given, adult is taken" in n for n in check(path).notes)

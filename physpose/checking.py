@@ -61,9 +61,9 @@ def check(
 
     Args:
         motion: a ``FitResult``; a folder or .npz that one was saved to; a .mot or .sto file of OpenSim's coordinates;
-            a .bvh file; an AMASS .npz with its body model; ``(time, q)`` with q (T, nq) of the skeleton [m, quaternion
-            xyzw, rad]; or ``(time, points)`` with 3D keypoints (T, K, 3) [m], z up, NaN where missing: those are judged
-            without forces.
+            a .bvh file; an .npz of "time" and "q", or AMASS's with its body model; ``(time, q)`` with q (T, nq) of the
+            skeleton [m, quaternion xyzw, rad]; or ``(time, points)`` with points (T, K, 3) [m], z up, NaN where not
+            seen. Points are judged without forces.
         skeleton: whose motion: a name or file that ``load_skeleton`` takes, or a ``Skeleton``; needed for coordinates,
             "adult" if not given. With a result, its dynamics are computed anew with this body, e.g. one that
             ``Skeleton.attach`` gave a device's mass.

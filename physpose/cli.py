@@ -166,7 +166,9 @@ def _add_id(commands: Any) -> None:
 def _add_check(commands: Any) -> None:
     check = commands.add_parser("check", help="judge whether a motion is possible, frame by frame")
     check.add_argument(
-        "motion", metavar="MOTION", help="a result's folder or .npz, a .mot, .sto, .bvh or AMASS .npz file"
+        "motion",
+        metavar="MOTION",
+        help="a result's folder or .npz, a .mot, .sto or .bvh, an .npz of time and q, or AMASS's",
     )
     check.add_argument("--skeleton", help="name or file of the body (default: the result's own; adult for .mot)")
     _add_subject(check)

@@ -16,6 +16,7 @@ from physpose.conventions import opensim_names
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.amass import is_amass_file
 from physpose.io.bvh import read_bvh
+from physpose.io.npz import read_npz
 from physpose.io.storage import read_storage
 from physpose.known_motion import Kinematics
 from physpose.result import FitResult
@@ -125,7 +126,7 @@ def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], reading: 
 def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     from physpose.saved import load_result
 
-    if is_amass_file(path):
+    if is_amass_file(path) or not _is_result(path):
         body = body or load_skeleton(**who)
         moved = reading(path, body)
         return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
@@ -134,6 +135,11 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
     own = saved.skeleton if body is None else None
     found = _computed(saved, own, str(path), saved.gravity, body, reading)
     return replace(found, floor=saved.floor, belt=saved.belt)
+
+
+def _is_result(path: Path) -> bool:
+    """Was it saved by ``FitResult.save``; else an .npz is to hold "time" and "q"."""
+    return path.is_dir() or "about" in read_npz(path, ("about",))[0]
 
 
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:

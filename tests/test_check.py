@@ -107,7 +107,7 @@ def test_a_broken_archive_is_refused(tmp_path, content):
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", poses=np.zeros((3, 72)))
-    with pytest.raises(InputError, match=r"no saved result: it lacks time, q"):
+    with pytest.raises(InputError, match=r"no arrays 'time' and 'q'; it has poses"):
         check(tmp_path / "a.npz")
 
 
@@ -117,6 +117,16 @@ def test_opensim_coordinates_are_judged_as_the_arrays_are(squat, adult, tmp_path
     assert from_file.passed
     for m in from_arrays:
         np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-3, err_msg=m.name)
+
+
+def test_arrays_in_a_file_are_judged_as_arrays(squat, adult, tmp_path):
+    np.savez(tmp_path / "exo log.npz", time=squat.time, q=squat.q)
+    from_file, from_arrays = check(tmp_path / "exo log.npz", adult), check((squat.time, squat.q), adult)
+    for m in from_arrays:
+        np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-9, err_msg=m.name)
+    np.savez(tmp_path / "other.npz", t=squat.time, angles=squat.q)
+    with pytest.raises(InputError, match="no arrays 'time' and 'q'; it has angles, t"):
+        check(tmp_path / "other.npz", adult)
 
 
 def test_times_in_milliseconds_are_doubted(squat, adult, tmp_path):
@@ -503,7 +513,7 @@ def test_thresholds_are_given_by_their_names(squat, adult, tmp_path, capsys):
     some = str(write_mot(tmp_path / "some.mot", squat, q=q))
     assert cli.main(["check", some]) == cli.EXIT_OK
     out = capsys.readouterr().out
-    assert f"{beyond} of {len(q)}" in out
+    assert f"{beyond}/{len(q)}" in out
     assert "tolerated: neck_rotation exceeds its range by 6.00 deg" in out
     assert "up to 5 % of a measure's frames may exceed its limit, none by more than 2 times" in out
     assert cli.main(["check", some, "--setting", "joint_limit=0.2"]) == cli.EXIT_OK

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-CELLS = 20  # characters of a timeline
+CELLS = 14  # characters of a timeline
 MOST = 3  # sentences of a measure
 
 
@@ -49,7 +49,7 @@ def print_plausibility(p: Plausibility, console: Console) -> None:
 def _cells(m: Measure) -> tuple[str, str, str, str, Text]:
     judged = np.isfinite(m.threshold)
     colour = "red" if not m.passed else "yellow" if m.failing.any() else "default"
-    beyond = f"{int(m.failing.sum())} of {m.judged}" if judged else "-"
+    beyond = f"{int(m.failing.sum())}/{m.judged}" if judged else "-"
     worst, limit = f"{figure(m.value)} {m.unit}".strip(), f"{m.threshold:g}" if judged else "-"
     return f"[{colour}]{m.name}[/]", worst, limit, beyond, _timeline(m)
 

@@ -227,10 +227,13 @@ def _on_the_floor(motion: Motion, skeleton: Skeleton, gravity: Array) -> NDArray
     return np.asarray((needed > CARRIED * skeleton.mass * np.linalg.norm(gravity)) & ~seated)
 
 
-def posture_caveat(motion: Motion, skeleton: Skeleton, up: str | None) -> tuple[str, ...]:
+def posture_caveat(
+    motion: Motion, skeleton: Skeleton, up: str | None, world: str = "the markers' positions"
+) -> tuple[str, ...]:
     """A warning if somebody is mostly stretched out level, or head down, as who stands is if another axis points up.
 
-    Who lies or stands on the hands looks the same: it is asked. ``up``: the file's axis that was taken; None: no file.
+    Who lies or stands on the hands looks the same: it is asked. ``up``: the file's axis that was taken; None: z of
+    ``world``, which cannot be told otherwise.
     """
     feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
     top = next((skeleton.body_index(n) for n in ("head", "torso") if n in skeleton.body_names), None)
@@ -246,7 +249,9 @@ def posture_caveat(motion: Motion, skeleton: Skeleton, up: str | None) -> tuple[
     how = "head down, as of who hangs or stands on the hands" if np.median(off[odd]) > HEAD_DOWN else (
         "level, as of who lies"
     )  # fmt: skip
-    return (f"in {100 * odd.mean():.0f} % of the frames the body is stretched out {how}: {_other_up(axis[odd], up)}",)
+    return (
+        f"in {100 * odd.mean():.0f} % of the frames the body is stretched out {how}: {_other_up(axis[odd], up, world)}",
+    )
 
 
 def _standing_length(skeleton: Skeleton, top: int, feet: list[int]) -> float:
@@ -258,13 +263,13 @@ def _standing_length(skeleton: Skeleton, top: int, feet: list[int]) -> float:
     return float(np.linalg.norm(p[top] - p[feet].mean(0)))
 
 
-def _other_up(axis: Array, up: str | None) -> str:
+def _other_up(axis: Array, up: str | None, world: str) -> str:
     """What to do if the long axis (T, 3), world, of the body is upright in truth."""
-    if up is None:
-        return "if the person stands, the markers' z is not up: turn their positions"
-    mean = np.mean(axis, axis=0) @ R_ZUP_LAB[up]  # in the file's axes
+    mean = np.mean(axis, axis=0) @ R_ZUP_LAB[up or "+Z"]  # in the file's axes
     i = int(np.abs(mean).argmax())
     true = ("-" if mean[i] < 0 else "") + "xyz"[i]
+    if up is None:
+        return f"if the person stands, {true} points up in {world}, not z: turn that"
     return f"if the person stands, the file's {true} points up, not {up.lower().lstrip('+')}: give up={true!r}"
 
 

@@ -137,7 +137,7 @@ def _add_markers(fit: argparse.ArgumentParser) -> None:
     lab.add_argument("--scale", action=yes_no, help="find the body's size (default: not for a model file)")
     lab.add_argument("--register", action=yes_no, help="find the markers' places (default: not for a model file)")
     lab.add_argument("--units", choices=["mm", "cm", "m"], help="of the marker file, against what it says")
-    lab.add_argument("--up", metavar="AXIS", help="of the marker file that points up: y, z, -x, ...")
+    lab.add_argument("--up", metavar="AXIS", help="of the marker file that points up: y, z, or e.g. --up=-x")
 
 
 def _add_id(commands: Any) -> None:

@@ -228,7 +228,8 @@ def test_a_file_read_with_another_axis_up_is_told_with_the_right_one(true, taken
 def test_markers_without_a_file_are_to_be_turned():
     result = example_result()
     lying = replace(result, positions=result.positions[..., [2, 1, 0]])
-    assert "turn their positions" in posture_caveat(lying, lying.skeleton, None)[0]
+    told = posture_caveat(lying, lying.skeleton, None)[0]
+    assert told.endswith("if the person stands, x points up in the markers' positions, not z: turn that")
 
 
 def test_who_sits_crouches_or_turns_over_for_a_moment_is_not_asked():

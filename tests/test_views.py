@@ -80,6 +80,18 @@ def test_pictures_of_another_size_than_the_calibrations_are_refused(walked, pict
         observe_views(kp, [replace(c, image_size=(1088, 1920)) for c in cameras], **OPTIONS)
 
 
+def test_a_calibration_whose_world_is_y_up_is_told(walked):
+    """The same cameras in a world that is turned on its side."""
+    turned = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x_new = turned @ x
+    upright = around(walked)
+    lying = [replace(c, R_camera_world=c.R_camera_world @ turned.T) for c in upright]
+    kp = [x.frames(slice(0, 20)) for x in clips(walked, upright)]
+    told = "y points up in the calibration's world, not z"
+    # the person hangs head down or lies: new y is old z
+    assert any(told in w for w in physpose.fit(kp, camera=lying, **ADULT).warnings)
+    assert not any(told in w for w in physpose.fit(kp, camera=list(upright), **ADULT).warnings)
+
+
 # --- a walk -----------------------------------------------------------------------------------------------------------
 
 

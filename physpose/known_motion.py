@@ -32,6 +32,7 @@ from physpose.types import Array, Assumption, Motion
 FULL_TURN = 2 * np.pi  # angles beyond it can only be degrees: no joint turns so far
 ROOT = 6  # coordinates of a free root, the first
 MOVES = 0.35  # of a unit of angle: 20 degrees if it is radians, less than anybody sways if it is degrees
+KNEE_FORWARD = 25.0  # [deg]: more than knees go
 SLOWEST = 1.0  # [s] between frames: nobody records motion so
 LOOKED_FOR = ".mot, .sto, .bvh, .npz"
 
@@ -128,14 +129,45 @@ def _from_storage(table: Storage, skeleton: Skeleton, lowpass: float | None, deg
     c = _without_gaps(c, names, table)
     time, series = filtered(table.time, c, lowpass) if lowpass is not None else (table.time, c)
     c, rates, accelerations = spline_derivatives(time, series, table.time)
+    q = q_from_opensim(skeleton, c)
     return Kinematics(
         time=table.time,
-        q=q_from_opensim(skeleton, c),
+        q=q,
         v=v_from_opensim(skeleton, c, rates),
         a=a_from_opensim(skeleton, c, rates, accelerations),
         source=table.source,
         assumptions=(*note, _filter_line(lowpass)),
-        warnings=(*table.warnings, *doubts, *_left_out(columns, names, skeleton)),
+        warnings=(*table.warnings, *doubts, *_left_out(columns, names, skeleton), *knee_doubt(skeleton, q)),
+    )
+
+
+def taken_skeleton(body: Skeleton) -> tuple[str, ...]:
+    """What to say where a file of coordinates came without a skeleton."""
+    return (
+        f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, "
+        "then give it with skeleton= (--skeleton)",
+    )
+
+
+def knee_doubt(skeleton: Skeleton, q: Array) -> tuple[str, ...]:
+    """A warning where a knee is bent far to the front in q (T, nq): the coordinates of another model."""
+    import torch  # here, since a table of coordinates is read without
+
+    from physpose.chain import KinematicChain
+
+    legs = [s for s in "rl" if {f"femur_{s}", f"tibia_{s}", f"talus_{s}"} <= {*skeleton.body_names}]
+    if not legs:
+        return ()
+    frames = KinematicChain(skeleton).fk(torch.as_tensor(q))
+    femur, tibia, talus = ([skeleton.body_index(f"{b}_{s}") for s in legs] for b in ("femur", "tibia", "talus"))
+    p = frames.p.numpy()
+    shank = np.einsum("tkji,tkj->tki", frames.R[:, femur].numpy(), p[:, talus] - p[:, tibia])  # femur: x forward, y up
+    forward = float(np.degrees(np.arctan2(shank[..., 0], -shank[..., 1])).max())
+    if forward <= KNEE_FORWARD:
+        return ()
+    return (
+        f"a knee is bent forwards by up to {forward:.0f} deg: do the coordinates belong to {skeleton.name}? Models "
+        "count flexion of the knee as positive or as negative",
     )
 
 

@@ -146,7 +146,7 @@ def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], re
     taken: tuple[str, ...] = ()
     if body is None:
         body = load_skeleton(**who)
-        taken = _taken(body)
+        taken = known_motion.taken_skeleton(body)
     columns = known_motion.coordinate_columns(read_storage(path))
     moved = reading(path, body)
     root = opensim_names(body)[:6] if body.bodies[0].joint.kind == "free" else ()
@@ -154,13 +154,6 @@ def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], re
         raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
     notes = (*taken, *moved.warnings)
     return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=notes)
-
-
-def _taken(body: Skeleton) -> tuple[str, ...]:
-    return (
-        f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, "
-        "then give it with skeleton= (--skeleton)",
-    )
 
 
 def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:

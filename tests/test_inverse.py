@@ -235,6 +235,26 @@ def test_a_header_that_does_not_tell_the_unit_is_asked_about(made, tmp_path):
     assert told["unit of angles"] == "degrees"
 
 
+def test_the_coordinates_of_a_model_that_bends_its_knees_the_other_way_are_doubted(made, tmp_path):
+    q = made.q.copy()
+    for side in "rl":
+        q[:, 7 + made.body.coordinate_names.index(f"knee_angle_{side}")] *= -1.0
+    path = write_mot(tmp_path / "a.mot", made.body, made.time, q)
+    told = [w for w in physpose.inverse_dynamics(path, made.body).warnings if "bent forwards" in w]
+    assert len(told) == 1
+    knees = [made.q[:, 7 + made.body.coordinate_names.index(f"knee_angle_{s}")] for s in "rl"]
+    degrees = float(told[0].split("up to ")[1].split(" deg")[0])
+    assert degrees == pytest.approx(np.degrees(np.max(knees)), abs=3.0)  # the ankle lies a little off the shank's axis
+    right = write_mot(tmp_path / "b.mot", made.body, made.time, made.q)
+    assert not [w for w in physpose.inverse_dynamics(right, made.body).warnings if "bent forwards" in w]
+
+
+def test_a_skeleton_that_was_taken_is_named(made, tmp_path):
+    path = write_mot(tmp_path / "a.mot", made.body, made.time, made.q)
+    assert any("no skeleton was given, adult is taken" in w for w in physpose.inverse_dynamics(path).warnings)
+    assert not any("no skeleton" in w for w in physpose.inverse_dynamics(path, made.body).warnings)
+
+
 def test_a_header_that_calls_radians_degrees_is_doubted(made, tmp_path):
     path = write_mot(tmp_path / "a.mot", made.body, made.time, made.q, degrees=False)
     path.write_text(path.read_text().replace("inDegrees=no", "inDegrees=yes"))

@@ -35,7 +35,7 @@ def _limits(
         return NO_SKELETON
     of_kind = [c for c in _coordinates(r.skeleton, r.motion.q) if c[1] == kind and np.isfinite(c[2]).any()]
     if not of_kind:
-        return f"this skeleton has no {kind} with a range"
+        return f"this skeleton has no {kind} with a range (of an .osim, those that are clamped count)"
     outside = [np.maximum(np.maximum(q - high, low - q), 0.0) for _, _, (low, high), q in of_kind]
     return judged(
         name, time=r.time, values=scale * np.stack(outside, 1), subjects=tuple(c[0] for c in of_kind), unit=unit,

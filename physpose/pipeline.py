@@ -190,7 +190,7 @@ def _numbers(settings: EstimationSettings | None, physics: str | None, check: st
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
     numbers = settings or EstimationSettings()
     if not isinstance(numbers, EstimationSettings):
-        raise InputError(f"settings {settings!r}; physpose.estimation.settings.EstimationSettings(...) needed")
+        raise InputError(f"settings {settings!r}; physpose.EstimationSettings(...) needed")
     return replace(numbers, physics=physics) if physics else numbers
 
 

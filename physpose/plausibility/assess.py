@@ -37,7 +37,7 @@ def assess(recording: Recording, settings: PlausibilitySettings | None = None) -
     """Judge a recording by every measure that applies to it; the others are listed with the reason."""
     settings = settings or PlausibilitySettings()
     if not isinstance(settings, PlausibilitySettings):
-        raise InputError(f"settings {settings!r}; physpose.plausibility.PlausibilitySettings(friction=0.6, ...) needed")
+        raise InputError(f"settings {settings!r}; physpose.PlausibilitySettings(friction=0.6, ...) needed")
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN marks what was not seen
         found = {name: measure(recording, settings) for name, measure in MEASURES.items()}
     return Plausibility(

@@ -1,5 +1,6 @@
 """Inverse dynamics of known motions: closed forms, Pinocchio, and a made-up walk whose forces fit exactly."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -303,6 +304,14 @@ def test_forces_of_another_recording_are_refused(made):
     far = tuple(replace(w, cop=w.cop + [3.0, 0, 0]) for w in made.forces.wrenches)
     with pytest.raises(InputError, match="no force acts within 0.15 m of a foot"):
         physpose.inverse_dynamics((made.time, made.q), made.body, forces=Forces(wrenches=far, source="made up"))
+    # a path of the force that touches the foot at one time, and is 1 m away on the whole
+    sweep = np.linspace(-1.0, 1.0, len(made.forces.wrenches[0].time))[:, None] * [0.0, 2.0, 0.0]
+    swept = tuple(replace(w, cop=w.cop + sweep) for w in made.forces.wrenches)
+    with pytest.raises(InputError, match="no force acts within 0.15 m") as told:
+        physpose.inverse_dynamics((made.time, made.q), made.body, forces=Forces(wrenches=swept, source="made up"))
+    away = [float(x) for x in re.findall(r"in each contact it acts ([\d.]+) m or more", str(told.value))]
+    assert len(away) == 2
+    assert min(away) > 0.15
 
 
 def test_wrong_arguments_are_refused(made):

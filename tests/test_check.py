@@ -21,6 +21,7 @@ from physpose.io.forces import write_forces
 from physpose.io.storage import write_storage
 from physpose.plausibility import Recording
 from physpose.summary import summarize
+from physpose.types import Contacts
 from physpose.viz.series import sections
 from sims import planted
 
@@ -359,6 +360,22 @@ def test_measured_forces_that_fit_the_motion_leave_no_residual(lab_walk):
 
 def pelvis_acceleration(w):
     return CubicSpline(w.time, w.q[:, :3])(w.time, 2)
+
+
+def test_what_a_filter_smears_over_a_swing_is_no_contact(squat, adult):
+    """Both feet are low; the left one bears 2, then 20 % of the weight."""
+    result, T = inverse_dynamics((squat.time, squat.q), adult), len(squat.time)
+    feet = [adult.body_index(f"calcn_{s}") for s in "rl"]
+    left = [p.name.endswith("_l") for p in adult.contact_points]
+    for share, held in ((0.02, False), (0.2, True)):
+        force = np.zeros((T, 2, 3))
+        force[:, :, 2] = 9.81 * adult.mass * np.array([1 - share, share])
+        contacts = Contacts(points=("a", "b"), bodies=("calcn_r", "calcn_l"), active=np.ones((T, 2), bool), force=force,
+                            positions=result.positions[:, feet], free_moment=0 * force, method="measured")  # fmt: skip
+        seen = Recording.of_result(replace(result, contacts=contacts))
+        assert seen.bearing[:, left].any()  # a little force is a force
+        assert seen.active[:, left].any() == held
+        assert seen.active[:, np.logical_not(left)].any()
 
 
 def test_frames_whose_force_is_missing_are_not_judged_by_force(lab_walk):

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from physpose.chain import KinematicChain as KinematicChain
     from physpose.checking import check as check
     from physpose.errors import PhysposeError as PhysposeError
+    from physpose.estimation.settings import EstimationSettings as EstimationSettings
     from physpose.inverse import inverse_dynamics as inverse_dynamics
     from physpose.pipeline import fit as fit
+    from physpose.plausibility import PlausibilitySettings as PlausibilitySettings
     from physpose.result import FitResult as FitResult
     from physpose.saved import load_result as load_result
     from physpose.skeleton import load_skeleton as load_skeleton
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "EstimationSettings": "physpose.estimation.settings",
     "FitResult": "physpose.result",
     "KinematicChain": "physpose.chain",
     "PhysposeError": "physpose.errors",
+    "PlausibilitySettings": "physpose.plausibility",
     "check": "physpose.checking",
     "fit": "physpose.pipeline",
     "inverse_dynamics": "physpose.inverse",

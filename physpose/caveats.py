@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from physpose.conventions import R_ZUP_LAB
 from physpose.errors import InputError
 from physpose.plausibility.recording import located
 from physpose.skeleton.model import HOLD, Skeleton
@@ -31,6 +32,8 @@ SLIDE_SPEED = 0.5  # [m/s]; with two clips in view: 0.03 from a tripod, 1.0 wher
 CARRIED = 0.5  # body weights that the surroundings have to give
 SEAT_HEIGHT = 0.7  # pelvis over feet, against standing: chairs are about there, squats go by quickly
 SEAT_TIME = 1.0  # [s]
+STRETCHED = 0.85  # of the height of the trunk's top over the feet in the neutral pose
+LEVEL, HEAD_DOWN = 60.0, 120.0  # [deg] of the body's long axis from straight up
 MOST_TILT = 5.0  # [deg] between the fall and the world's -z
 SLOWEST = 14.0  # [1/s]
 SHORTEST = 0.3  # [s]: below, accelerations are the prior's
@@ -115,10 +118,12 @@ def unexplained(motion: Motion, skeleton: Skeleton, gravity: Array) -> tuple[Ass
         value=f"force {rms[0]:.0f} % of body weight, moment {rms[1]:.0f} % of body weight times stature (RMS)",
         source="what motion needs beyond the contact forces found; 0 if both were exact",
     )
-    share = float(np.mean((force > FORCE_LIMIT) | (moment > MOMENT_LIMIT)))
+    lost = (force > FORCE_LIMIT) | (moment > MOMENT_LIMIT)
+    share = float(np.mean(lost))
     if share <= SHARE_LIMIT:
         return line, ()
-    outside = f"{np.median(force):.1f} body weights (median, result.unexplained)"
+    sizes = f"{np.median(force[lost]):.1f} body weights and a moment of {np.median(moment[lost]):.2f}"
+    outside = f"{sizes} body weights times stature (medians there, result.unexplained)"
     doubt = "torques there" if share <= MOSTLY else "torques, nor which way is down: no standing foot tells it"
     return line, (
         f"in {100 * share:.0f} % of the frames the contacts found cannot explain the motion: an outside force that is "
@@ -222,6 +227,52 @@ def _on_the_floor(motion: Motion, skeleton: Skeleton, gravity: Array) -> NDArray
     return np.asarray((needed > CARRIED * skeleton.mass * np.linalg.norm(gravity)) & ~seated)
 
 
+def posture_caveat(
+    motion: Motion, skeleton: Skeleton, up: str | None, world: str = "the markers' positions"
+) -> tuple[str, ...]:
+    """A warning if somebody is mostly stretched out level, or head down, as who stands is if another axis points up.
+
+    Who lies or stands on the hands looks the same: it is asked. ``up``: the file's axis that was taken; None: z of
+    ``world``, which cannot be told otherwise.
+    """
+    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
+    top = next((skeleton.body_index(n) for n in ("head", "torso") if n in skeleton.body_names), None)
+    if not feet or top is None:
+        return ()
+    axis = motion.positions[:, top] - motion.positions[:, feet].mean(1)
+    length = np.linalg.norm(axis, axis=1)
+    stretched = length > STRETCHED * _standing_length(skeleton, top, feet)
+    off = np.degrees(np.arccos(np.clip(axis[:, 2] / length, -1, 1)))
+    odd = stretched & (off > LEVEL)
+    if odd.mean() <= MOSTLY:
+        return ()
+    how = "head down, as of who hangs or stands on the hands" if np.median(off[odd]) > HEAD_DOWN else (
+        "level, as of who lies"
+    )  # fmt: skip
+    return (
+        f"in {100 * odd.mean():.0f} % of the frames the body is stretched out {how}: {_other_up(axis[odd], up, world)}",
+    )
+
+
+def _standing_length(skeleton: Skeleton, top: int, feet: list[int]) -> float:
+    import torch  # here, since a batch's driver does without
+
+    from physpose.chain import KinematicChain
+
+    p = KinematicChain(skeleton).fk(torch.as_tensor(skeleton.neutral)).p.numpy()
+    return float(np.linalg.norm(p[top] - p[feet].mean(0)))
+
+
+def _other_up(axis: Array, up: str | None, world: str) -> str:
+    """What to do if the long axis (T, 3), world, of the body is upright in truth."""
+    mean = np.mean(axis, axis=0) @ R_ZUP_LAB[up or "+Z"]  # in the file's axes
+    i = int(np.abs(mean).argmax())
+    true = ("-" if mean[i] < 0 else "") + "xyz"[i]
+    if up is None:
+        return f"if the person stands, {true} points up in {world}, not z: turn that"
+    return f"if the person stands, the file's {true} points up, not {up.lower().lstrip('+')}: give up={true!r}"
+
+
 def length_caveat(time: Array) -> tuple[str, ...]:
     """A warning if the clip is too short to tell accelerations."""
     if len(time) == 1:
@@ -246,6 +297,29 @@ def rate_caveat(time: Array) -> tuple[str, ...]:
     )
 
 
+def _low_as_on_a_chair(motion: Motion, skeleton: Skeleton) -> NDArray[np.bool_]:
+    """(T,) are the hips so low over the feet; of bodies without feet never."""
+    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
+    if not feet:
+        return np.zeros(len(motion.time), bool)
+    height = motion.positions[:, 0, 2] - motion.positions[:, feet, 2].min(axis=1)
+    return np.asarray(height < SEAT_HEIGHT * skeleton.neutral[2])
+
+
+def unknown_seat_caveat(motion: Motion, skeleton: Skeleton, out_of_balance: NDArray[np.bool_]) -> tuple[str, ...]:
+    """A warning if who is checked without a seat seems to sit: hips low, and out of balance over the feet (T,)."""
+    if len(motion.time) < 2:
+        return ()
+    sits = _low_as_on_a_chair(motion, skeleton) & out_of_balance
+    seconds = float(np.sum(np.gradient(motion.time)[sits]))
+    if seconds < SEAT_TIME:
+        return ()
+    return (
+        f"for {seconds:.1f} s the hips are as low as on a chair and the weight acts beside the feet: who sits there is "
+        "judged as if there was no seat; give what it bears: measured forces=, or external={'pelvis': ...}",
+    )
+
+
 def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
     """A warning if the hips stay as low over the feet as on a chair, and no seat was found under them."""
     if len(motion.time) < 2:
@@ -253,10 +327,7 @@ def seat_caveat(motion: Motion, skeleton: Skeleton) -> tuple[str, ...]:
     seat = {p.name for p in skeleton.seat_points}
     if any(motion.contacts.active[:, i].any() for i, name in enumerate(motion.contacts.points) if name in seat):
         return ()
-    feet = [i for i, name in enumerate(skeleton.body_names) if name.startswith("calcn")]
-    height = motion.positions[:, 0, 2] - motion.positions[:, feet, 2].min(axis=1)
-    low = height < SEAT_HEIGHT * skeleton.neutral[2]
-    seconds = float(np.sum(np.gradient(motion.time)[low]))
+    seconds = float(np.sum(np.gradient(motion.time)[_low_as_on_a_chair(motion, skeleton)]))
     if seconds < SEAT_TIME:
         return ()
     return (

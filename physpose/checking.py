@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from physpose.caveats import unknown_seat_caveat
 from physpose.chain import KinematicChain
 from physpose.errors import InputError, UnknownNameError
 from physpose.estimation.contact import contact_belief, with_needed_support
@@ -30,6 +31,8 @@ from physpose.skeleton.load import refuse_description
 from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Contacts, Motion
 
+NEAR = 0.05  # [m] a point so low may bear the body: model's soles and measured feet are uncertain by so much
+LANDING = 1.0  # [m/s] a heel lands at 0.87 (Winter 1992, Phys Ther 72:45): faster points bear nothing
 AUTO_PERCENTILE = 5.0  # of the lowest point's height: the floor, where it is to be found
 
 
@@ -48,6 +51,7 @@ def check(
     floor: float | str | None = None,
     lowpass: float | None = None,
     degrees: bool | None = None,
+    scale: float | None = None,
     keypoint_set: str | None = None,
     bones: Sequence[tuple[int, int]] | None = None,
     mujoco: bool = False,
@@ -57,9 +61,9 @@ def check(
 
     Args:
         motion: a ``FitResult``; a folder or .npz that one was saved to; a .mot or .sto file of OpenSim's coordinates;
-            a .bvh file; an AMASS .npz with its body model; ``(time, q)`` with q (T, nq) of the skeleton [m, quaternion
-            xyzw, rad]; or ``(time, points)`` with 3D keypoints (T, K, 3) [m], z up, NaN where missing: those are judged
-            without forces.
+            a .bvh file; an .npz of "time" and "q", or AMASS's with its body model; ``(time, q)`` with q (T, nq) of the
+            skeleton [m, quaternion xyzw, rad]; or ``(time, points)`` with points (T, K, 3) [m], z up, NaN where not
+            seen. Points are judged without forces.
         skeleton: whose motion: a name or file that ``load_skeleton`` takes, or a ``Skeleton``; needed for coordinates,
             "adult" if not given. With a result, its dynamics are computed anew with this body, e.g. one that
             ``Skeleton.attach`` gave a device's mass.
@@ -79,6 +83,7 @@ def check(
         lowpass: [Hz] cutoff applied to coordinates before they are differentiated, e.g. 6.0 for raw inverse kinematics;
             None: they are taken as they are.
         degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
+        scale: metres a unit of a .bvh, e.g. 0.0254 for inches; None: as the size of its rest pose tells.
         keypoint_set: of points, names and bones: "coco17", "blazepose33", ...
         bones: of points: pairs of columns at constant distance.
         mujoco: also roll the motion out in MuJoCo: how much help does it need to stay upright?
@@ -93,7 +98,7 @@ def check(
     body = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else load_skeleton(
         skeleton, **shape_of(motion, skeleton, who)
     )  # fmt: skip
-    given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees), keypoint_set, bones)
+    given = read_motion(motion, body, who, Reading(lowpass=lowpass, degrees=degrees, scale=scale), keypoint_set, bones)
     if forces is not None:
         given = _with_measured(given, forces, lowpass, force_lowpass, gravity)
     elif force_lowpass is not None:
@@ -102,7 +107,20 @@ def check(
     found = assess(recording, settings)
     if mujoco:
         found = with_mujoco(found, recording, settings)
-    return replace(found, notes=given.notes)
+    own = () if isinstance(skeleton, Skeleton) else _body_doubts(given)
+    return replace(found, notes=(*given.notes, *own, *_seat_doubts(recording, found)))
+
+
+def _body_doubts(given: Given) -> tuple[str, ...]:
+    """What was taken of a body that was named, not given."""
+    body = given.skeleton
+    return body.warnings if body is not None and body.subject is not None and given.motion is None else ()
+
+
+def _seat_doubts(r: Recording, found: Plausibility) -> tuple[str, ...]:
+    if r.motion is None or r.skeleton is None or "balance" in found.not_judged:
+        return ()
+    return unknown_seat_caveat(r.motion, r.skeleton, found["balance"].failing)
 
 
 def _recording(
@@ -116,20 +134,14 @@ def _recording(
     assert moved is not None
     torques, wrenches = _external(body, external, len(moved.time))
     level = _level(floor, _contact_points(body, moved.q), g, 0.0 if given.floor else "none")
-    motion = given.motion
+    motion, contacts = given.motion, given.contacts if given.motion is None else given.motion.contacts
     if motion is None or wrenches or not np.array_equal(g, _own_gravity(given)):
-        contacts = given.contacts if given.motion is None else given.motion.contacts
         motion = _with_forces(body, moved, contacts, g, level, wrenches)
-    return Recording.of_motion(
-        motion,
-        body,
-        gravity=g,
-        floor=level,
-        belt=given.belt,
-        source=given.source,
-        assistance=torques,
+    recording = Recording.of_motion(
+        motion, body, gravity=g, floor=level, belt=given.belt, source=given.source, assistance=torques,
         external=wrenches,
-    )
+    )  # fmt: skip
+    return _as_seen(recording) if contacts is None and recording.floor is not None else recording
 
 
 def _with_measured(
@@ -203,7 +215,7 @@ def _with_forces(
         found, _ = dynamics_of(body, moved.time, moved.q, nowhere, g, rates=rates, floor=-np.inf, external=measured)
         return replace(found, contacts=contacts)
     belief = np.zeros((len(points), len(body.support_points)))
-    belief[:, : points.shape[1]] = _belief(points, moved.time, height)
+    belief[:, : points.shape[1]] = np.fmax(_belief(points, moved.time, height), _near(points, moved.time, height))
     names = [p.name for p in body.support_points]
     if contacts is not None and contacts.points and {*contacts.points} <= {*names}:
         belief[:] = 0.0
@@ -218,6 +230,23 @@ def _belief(points: Array, time: Array, floor: float) -> Array:
     s = EstimationSettings()
     above = torch.as_tensor(points - [0.0, 0.0, floor])
     return contact_belief(above, torch.as_tensor(time), s.contact_speed, s.contact_height).numpy()
+
+
+def _near(points: Array, time: Array, floor: float) -> NDArray[np.bool_]:
+    """(T, C) points that may bear the body, landing and leaving ones among them; whether they slide is asked apart."""
+    if len(time) < 2:
+        return points[..., 2] < floor + NEAR
+    speed = np.linalg.norm(np.gradient(points, time, axis=0), axis=-1)
+    return np.asarray((points[..., 2] < floor + NEAR) & (speed < LANDING))
+
+
+def _as_seen(r: Recording) -> Recording:
+    """The recording of estimated forces: all points that are near may bear, still ones touch, else the lowest."""
+    assert r.floor is not None
+    still = _belief(r.ground, r.time, r.floor) > 0.5
+    needed = np.nan_to_num(r.supported)
+    touching = with_needed_support(still, r.ground[..., 2] - r.floor, needed, SUPPORT_HEIGHT) if still.size else still
+    return replace(r, active=touching & (needed > 0)[:, None], bearing=touching | _near(r.ground, r.time, r.floor))
 
 
 def _level(floor: float | str | None, points: Array, g: Array, default: float | str = 0.0) -> float | None:

@@ -137,7 +137,7 @@ def _add_markers(fit: argparse.ArgumentParser) -> None:
     lab.add_argument("--scale", action=yes_no, help="find the body's size (default: not for a model file)")
     lab.add_argument("--register", action=yes_no, help="find the markers' places (default: not for a model file)")
     lab.add_argument("--units", choices=["mm", "cm", "m"], help="of the marker file, against what it says")
-    lab.add_argument("--up", metavar="AXIS", help="of the marker file that points up: y or z")
+    lab.add_argument("--up", metavar="AXIS", help="of the marker file that points up: y, z, or e.g. --up=-x")
 
 
 def _add_id(commands: Any) -> None:
@@ -166,7 +166,9 @@ def _add_id(commands: Any) -> None:
 def _add_check(commands: Any) -> None:
     check = commands.add_parser("check", help="judge whether a motion is possible, frame by frame")
     check.add_argument(
-        "motion", metavar="MOTION", help="a result's folder or .npz, a .mot, .sto, .bvh or AMASS .npz file"
+        "motion",
+        metavar="MOTION",
+        help="a result's folder or .npz, a .mot, .sto or .bvh, an .npz of time and q, or AMASS's",
     )
     check.add_argument("--skeleton", help="name or file of the body (default: the result's own; adult for .mot)")
     _add_subject(check)
@@ -176,7 +178,12 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--floor", metavar="HEIGHT|auto|none", help="height of the floor [m] (default: 0; .bvh: auto)")
     check.add_argument("--lowpass", type=float, metavar="HZ", help="cutoff for raw coordinates, e.g. 6 (default: none)")
     check.add_argument("--degrees", action=argparse.BooleanOptionalAction, help="unit of angles, against the header")
+    check.add_argument("--scale", type=float, metavar="METRES", help="a unit of a .bvh, e.g. 0.0254 for inches")
     check.add_argument("--mujoco", action="store_true", help="also roll it out in MuJoCo: what help does it need?")
+    check.add_argument(
+        "--setting", action="append", default=[], metavar="NAME=VALUE",
+        help="a threshold, e.g. friction=0.6, tolerated_share=0, joint_limit=0.1 (SI units, radians)",
+    )  # fmt: skip
     check.add_argument("--out", type=Path, metavar="DIR", help="write plausibility.html, .json and .csv there")
     check.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
     check.set_defaults(run=_check)
@@ -296,7 +303,7 @@ def _fit(args: argparse.Namespace) -> None:
     from physpose.estimation.holds import holds_of  # here, since it loads torch
 
     source = args.source[0] if len(args.source) == 1 else args.source
-    out = args.out or Path(f"{Path(args.source[0]).resolve().stem}_physpose")
+    out = args.out or _after(args.source[0])
     asked = {k: getattr(args, k) for k in ("skeleton", "age", "sex", "height", "mass", "person", "detector", "fps")}
     asked |= {"camera": _camera(args.camera), "keypoint_set": args.keypoint_set, "gravity": args.gravity}
     asked |= {"image_size": args.image_size and tuple(args.image_size), "physics": args.physics, "check": args.check}
@@ -313,12 +320,35 @@ def _fit(args: argparse.Namespace) -> None:
 def _id(args: argparse.Namespace) -> None:
     from physpose import inverse_dynamics
 
-    out = args.out or Path(f"{Path(args.motion).resolve().stem}_physpose")
+    out = args.out or _after(args.motion)
     same = ("skeleton", "age", "sex", "height", "mass", "forces", "lowpass", "degrees", "like_opensim")
     asked = {k: getattr(args, k) for k in same}
     asked |= {"force_lowpass": _cutoff(args.force_lowpass), "bodies": _pairs(args.body)}
     asked |= {"gravity": args.gravity and tuple(args.gravity)}
     _report(lambda: inverse_dynamics(args.motion, **asked), out, as_json=args.json)
+
+
+def _after(source: str) -> Path:
+    """The folder that is called after a source.
+
+    Raises:
+        InputError: it holds the result of another file of that name.
+    """
+    out = Path(f"{Path(source).resolve().stem}_physpose")
+    held = _source_of(out / "result.npz")
+    if held is not None and held.exists() and Path(source).exists() and not held.samefile(source):
+        raise InputError(f"{out} holds the result of {held}, {source} is another: choose another folder with --out")
+    return out
+
+
+def _source_of(arrays: Path) -> Path | None:
+    """What a saved result was made from; None without one."""
+    from physpose.io.npz import read_npz
+
+    if not arrays.is_file():
+        return None
+    found, _ = read_npz(arrays, ("about",))
+    return Path(json.loads(str(found["about"]))["source"]) if "about" in found else None
 
 
 def _cutoff(text: str | None) -> float | str | None:
@@ -360,12 +390,14 @@ def _check(args: argparse.Namespace) -> int:
     """Judge, print, save; the exit code tells the verdict."""
     if args.out is not None:
         _check_writable(args.out)
-    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "mujoco", "forces")
+    words = ("skeleton", "age", "sex", "height", "mass", "gravity", "lowpass", "degrees", "scale", "mujoco", "forces")
     asked = {k: getattr(args, k) for k in words} | {"force_lowpass": _cutoff(args.force_lowpass)}
     with _stdout_is_stderr() if args.json else contextlib.nullcontext():
         from physpose import check
+        from physpose.plausibility.settings import settings_of
 
-        found = check(args.motion, floor=_floor(args.floor), **asked)
+        settings = settings_of(_pairs(args.setting, "--setting", "NAME=VALUE", "friction=0.6"))
+        found = check(args.motion, floor=_floor(args.floor), settings=settings, **asked)
         files = found.save(args.out) if args.out is not None else {}
     if args.json:
         about = found.to_dict() | {"files": {kind: str(path) for kind, path in files.items()}}

@@ -21,7 +21,9 @@ def add_batch(commands: Any) -> None:
     """The command's arguments."""
     help_text = "fit many clips: a table of clips and people in, one result a clip and one table out"
     batch = commands.add_parser("batch", help=help_text, description=help_text)
-    batch.add_argument("manifest", metavar="MANIFEST", help="a .csv or .parquet table, or a folder of videos")
+    batch.add_argument(
+        "manifest", metavar="MANIFEST", help="a .csv or .parquet table, or a folder of videos or markers"
+    )
     batch.add_argument("--out", type=Path, metavar="DIR", help="results (default: MANIFEST's name + _physpose)")
     batch.add_argument("--dry-run", action="store_true", help="check the manifest, list every problem, run nothing")
     batch.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: one a core)")

@@ -77,6 +77,12 @@ class Expansion(nn.Module):
             self._placed(torch.zeros_like(kept), bend, self.v_order),
         )
 
+    def third(self, q: Tensor, axis_scales: Tensor) -> Tensor:
+        """d3z/ds3 (*b, nv_z) at q (*b, nq): every z by its own s, so one direction moves them all."""
+        along = torch.cat([torch.zeros_like(q[..., : self.n_q]), torch.ones_like(q[..., self.n_q :])], -1)
+        found: Tensor = torch.func.jvp(lambda x: self(x, axis_scales).bend, (q,), (along,))[1]
+        return found
+
     def _placed(self, kept: Tensor, z: Tensor, order: Tensor) -> Tensor:
         """Columns of quaternion joints and of z in the order of the joints."""
         columns = torch.cat([kept, z], -1)
@@ -107,6 +113,11 @@ class Expansion(nn.Module):
         """J phi': derivatives (*b, ..., nv_z) by the expanded v as derivatives (*b, ..., nv) by the reduced."""
         gain = x.gain.reshape(*x.gain.shape[:-1], *[1] * (columns.ndim - x.gain.ndim), x.gain.shape[-1])
         return (gain * columns) @ self.gather
+
+    def reduce_derivatives(self, x: Expanded, by_motion: Tensor, force: Tensor) -> Tensor:
+        """d(phi'^T F)/ds (*b, nv, nv) of forces F (*b, nv_z), dF/dz = ``by_motion``: phi'^T dF/dz phi' + phi''^T F."""
+        turned = self.gather.T @ (x.gain[..., None] * self.reduce_columns(x, by_motion))
+        return turned + ((x.bend * force) @ self.gather).diag_embed()
 
     def _integers(self, name: str, value: object) -> None:
         self.register_buffer(name, torch.as_tensor(np.asarray(value, np.int64)), persistent=False)

@@ -223,6 +223,7 @@ def _about(result: FitResult) -> dict[str, Any]:
         "contact_method": result.contacts.method,
         "floor": result.floor,
         "belt": result.belt.tolist(),
+        "filmed": result.filmed,
         "status": asdict(result.status),
         **seen,
         "conventions": "SI units, radians, world z up; q = pelvis position, quaternion xyzw, coordinates; v in the "

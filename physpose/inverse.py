@@ -19,7 +19,7 @@ from physpose.errors import InputError
 from physpose.estimation.plates import Assignment, PlateSettings, assign_to_feet, check_bodies
 from physpose.io.amass import is_amass_file, read_amass
 from physpose.io.forces import Forces, read_forces
-from physpose.known_motion import Kinematics, read_motion
+from physpose.known_motion import Kinematics, read_motion, taken_skeleton
 from physpose.plausibility.settings import PlausibilitySettings
 from physpose.residuals import ResidualReport, residual_report, unsupported_report
 from physpose.result import FitResult
@@ -87,6 +87,7 @@ def inverse_dynamics(
     who: dict[str, Any] = {"age": age, "sex": sex, "height": height, "mass": mass}
     motion = load_result(motion) if skeleton is None and is_saved_result(motion) else motion
     own = isinstance(motion, FitResult)
+    nobodys = skeleton is None and not own and isinstance(motion, (str, Path))
     skeleton = (motion.skeleton if own else "adult") if skeleton is None else skeleton
     if isinstance(skeleton, Skeleton):
         refuse_description(**who)
@@ -95,6 +96,7 @@ def inverse_dynamics(
     known_gravity = (gravity, motion.gravity if own else None, body.gravity, EARTH)
     g = checked_gravity(next(x for x in known_gravity if x is not None))
     known = read_motion(motion, body, lowpass=lowpass, degrees=degrees)
+    known = replace(known, warnings=(*taken_skeleton(body), *known.warnings)) if nobodys else known
     measured = measured_forces(forces, known.time, lowpass, force_lowpass, bodies, body)
     moved, of_forces = with_torques(known, body, g, measured, plates)
     moved, opensim = _like_opensim(KinematicChain(body), moved) if like_opensim else (moved, ())

@@ -30,6 +30,10 @@ from physpose.skeleton.model import Skeleton
 from physpose.types import Array, Assumption, Motion
 
 FULL_TURN = 2 * np.pi  # angles beyond it can only be degrees: no joint turns so far
+ROOT = 6  # coordinates of a free root, the first
+MOVES = 0.35  # of a unit of angle: 20 degrees if it is radians, less than anybody sways if it is degrees
+KNEE_FORWARD = 25.0  # [deg]: more than knees go
+SLOWEST = 1.0  # [s] between frames: nobody records motion so
 LOOKED_FOR = ".mot, .sto, .bvh, .npz"
 
 
@@ -46,7 +50,9 @@ class Kinematics:
     warnings: tuple[str, ...] = ()
 
 
-def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degrees: bool | None) -> Kinematics:
+def read_motion(
+    source: Any, skeleton: Skeleton, *, lowpass: float | None, degrees: bool | None, scale: float | None = None
+) -> Kinematics:
     """The motion of a file, of arrays (time, q) or of a ``Motion``, differentiated by splines.
 
     Args:
@@ -55,10 +61,27 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
         skeleton: whose motion it is.
         lowpass: cutoff [Hz] of the zero-lag filter (``signals.lowpass``); None: not filtered.
         degrees: of the angles in a .mot or .sto, against its header; None takes the header's word.
+        scale: metres a unit of a .bvh; None: as the size of its rest pose tells.
 
     Raises:
         InputError: a source that cannot be used; the message says what would do.
     """
+    known = _read(source, skeleton, lowpass, degrees, scale)
+    return replace(known, warnings=(*known.warnings, *clock_doubt(known.time)))
+
+
+def clock_doubt(time: Array) -> tuple[str, ...]:
+    """A warning where frames are so far apart that the times (T,) are hardly seconds."""
+    if len(time) < 2 or (step := float(np.median(np.diff(time)))) <= SLOWEST:
+        return ()
+    return (
+        f"frames are {step:g} s apart: nothing can be told of speeds and forces so; is the time in ms? give seconds",
+    )
+
+
+def _read(
+    source: Any, skeleton: Skeleton, lowpass: float | None, degrees: bool | None, scale: float | None
+) -> Kinematics:
     if isinstance(source, Motion):
         return _from_q(source.time, source.q, skeleton, lowpass, str(getattr(source, "source", "motion")))
     if isinstance(source, (tuple, list)) and len(source) == 2:
@@ -70,7 +93,7 @@ def read_motion(source: Any, skeleton: Skeleton, *, lowpass: float | None, degre
     if suffix in (".mot", ".sto"):
         return _from_storage(read_storage(path), skeleton, lowpass, degrees)
     if suffix == ".bvh":
-        return _from_bvh(path, skeleton, lowpass)
+        return _from_bvh(path, skeleton, lowpass, scale)
     if suffix == ".npz":
         return _from_npz(path, skeleton, lowpass)
     if suffix in (".trc", ".c3d"):
@@ -99,20 +122,52 @@ def _from_storage(table: Storage, skeleton: Skeleton, lowpass: float | None, deg
         if name in columns:
             c[:, i] = columns[name]
     given = [i for i, name in enumerate(names) if name in columns and name in turning]
-    in_degrees, note = _unit_of_angles(table, c[:, given], degrees)
+    root = ROOT if skeleton.bodies[0].joint.kind == "free" else 0
+    in_degrees, note, doubts = _unit_of_angles(table, c[:, given], c[:, [i for i in given if i >= root]], degrees)
     if in_degrees:
         c[:, given] = np.deg2rad(c[:, given])
     c = _without_gaps(c, names, table)
     time, series = filtered(table.time, c, lowpass) if lowpass is not None else (table.time, c)
     c, rates, accelerations = spline_derivatives(time, series, table.time)
+    q = q_from_opensim(skeleton, c)
     return Kinematics(
         time=table.time,
-        q=q_from_opensim(skeleton, c),
+        q=q,
         v=v_from_opensim(skeleton, c, rates),
         a=a_from_opensim(skeleton, c, rates, accelerations),
         source=table.source,
         assumptions=(*note, _filter_line(lowpass)),
-        warnings=(*table.warnings, *_left_out(columns, names, skeleton)),
+        warnings=(*table.warnings, *doubts, *_left_out(columns, names, skeleton), *knee_doubt(skeleton, q)),
+    )
+
+
+def taken_skeleton(body: Skeleton) -> tuple[str, ...]:
+    """What to say where a file of coordinates came without a skeleton."""
+    return (
+        f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, "
+        "then give it with skeleton= (--skeleton)",
+    )
+
+
+def knee_doubt(skeleton: Skeleton, q: Array) -> tuple[str, ...]:
+    """A warning where a knee is bent far to the front in q (T, nq): the coordinates of another model."""
+    import torch  # here, since a table of coordinates is read without
+
+    from physpose.chain import KinematicChain
+
+    legs = [s for s in "rl" if {f"femur_{s}", f"tibia_{s}", f"talus_{s}"} <= {*skeleton.body_names}]
+    if not legs:
+        return ()
+    frames = KinematicChain(skeleton).fk(torch.as_tensor(q))
+    femur, tibia, talus = ([skeleton.body_index(f"{b}_{s}") for s in legs] for b in ("femur", "tibia", "talus"))
+    p = frames.p.numpy()
+    shank = np.einsum("tkji,tkj->tki", frames.R[:, femur].numpy(), p[:, talus] - p[:, tibia])  # femur: x forward, y up
+    forward = float(np.degrees(np.arctan2(shank[..., 0], -shank[..., 1])).max())
+    if forward <= KNEE_FORWARD:
+        return ()
+    return (
+        f"a knee is bent forwards by up to {forward:.0f} deg: do the coordinates belong to {skeleton.name}? Models "
+        "count flexion of the knee as positive or as negative",
     )
 
 
@@ -126,22 +181,44 @@ def coordinate_columns(table: Storage) -> dict[str, Array]:
     return columns
 
 
-def _unit_of_angles(table: Storage, angles: Array, given: bool | None) -> tuple[bool, tuple[Assumption, ...]]:
-    """Are the angles in degrees: as given, as the header says, or as no joint could turn so far in radians."""
+def _unit_of_angles(
+    table: Storage, angles: Array, of_joints: Array, given: bool | None
+) -> tuple[bool, tuple[Assumption, ...], tuple[str, ...]]:
+    """Are the angles in degrees: as given, as the header says, or as no joint could turn so far in radians.
+
+    ``of_joints``: without the whole body's, which may turn round and round.
+    """
     if given is not None:
-        return given, ()
+        return given, (), ()
     if table.in_degrees is not None:
-        return table.in_degrees, ()
+        return table.in_degrees, (), _unit_doubt(table, of_joints)
     largest = float(np.nanmax(np.abs(angles), initial=0.0))
     if largest <= FULL_TURN and table.version is not None:
         source = "as OpenSim takes a header that does not say; degrees=True reads degrees"
-        return False, (Assumption(what="unit of angles", value="radians", source=source),)
+        return False, (Assumption(what="unit of angles", value="radians", source=source),), ()
     if largest <= FULL_TURN:
         raise InputError(
             f"{table.source}: the header does not say whether angles are in degrees or radians, and the largest, "
             f"{largest:.3g}, could be either: give degrees=True or degrees=False, or add a line inDegrees=yes or =no"
         )
-    return True, (Assumption(what="unit of angles", value="degrees", source=f"values up to {largest:.0f}; no header"),)
+    line = Assumption(what="unit of angles", value="degrees", source=f"values up to {largest:.0f}; no header")
+    return True, (line,), ()
+
+
+def _unit_doubt(table: Storage, of_joints: Array) -> tuple[str, ...]:
+    """A warning where what the header calls degrees looks like radians; what it calls radians cannot be so large."""
+    largest = float(np.nanmax(np.abs(of_joints), initial=0.0))
+    if not table.in_degrees and largest > 2 * FULL_TURN:
+        raise InputError(
+            f"{table.source}: the header says inDegrees=no, yet a joint's angle reaches {largest:.3g}, "
+            f"{largest / FULL_TURN:.0f} turns in radians: give degrees=True (--degrees), or degrees=False if right"
+        )
+    if table.in_degrees and largest < np.pi and float(np.ptp(of_joints, axis=0).max(initial=0.0)) > MOVES:
+        return (
+            f"the header says inDegrees=yes, yet no joint's angle exceeds {largest:.2g} degrees: if they are radians, "
+            "give degrees=False (--no-degrees)",
+        )
+    return ()
 
 
 def _without_gaps(c: Array, names: tuple[str, ...], table: Storage) -> Array:
@@ -177,8 +254,8 @@ def _listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
 # --- q ----------------------------------------------------------------------------------------------------------------
 
 
-def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None) -> Kinematics:
-    motion = read_bvh(path)
+def _from_bvh(path: Path, skeleton: Skeleton, lowpass: float | None, scale: float | None) -> Kinematics:
+    motion = read_bvh(path, scale)
     if set(motion.skeleton.body_names) == set(skeleton.body_names) and motion.skeleton.nq != skeleton.nq:
         raise InputError(
             f"{path}: joints of a .bvh turn about any axis, those of {skeleton.name} about their own: give the "

@@ -16,6 +16,7 @@ from physpose.caveats import (
     gravity_found,
     gravity_given,
     length_caveat,
+    posture_caveat,
     seat_caveat,
     sliding_caveat,
     unexplained,
@@ -209,6 +210,7 @@ def _result(
     warnings = (*own, *(w for f in files if f for w in f.warnings), *seen.warnings, *fitted.notes)
     misfit = _wrong_size(body, fitted.skeleton) if found[0] else ()
     warnings += misfit or _displaced(fitted, seen)  # a body of the wrong size has its markers in odd places
+    warnings += posture_caveat(motion, fitted.skeleton, files[0].up)
     warnings += (*_far(fitted, found), *length_caveat(motion.time), *_unsettled(fitted))
     if not evidence:
         residual, more = unexplained(motion, fitted.skeleton, g)

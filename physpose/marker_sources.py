@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from physpose.conventions import lab_axis
 from physpose.errors import InputError
 from physpose.estimation.marker_spots import CENTRES, MARKER_SET, Spot, spots_on
 from physpose.estimation.marker_start import TRUNK
@@ -34,6 +35,7 @@ class MarkerFile:
     markers: Markers
     name: str
     subject: SubjectParameters = field(default_factory=SubjectParameters)
+    up: str | None = None  # the file's axis that was taken to point up; None: no file, z up
     warnings: tuple[str, ...] = ()
 
 
@@ -62,7 +64,7 @@ def read_marker_file(source: str | Path | Markers, units: str | None = None, up:
     Args:
         source: path or ``Markers`` [m, z up].
         units: of the file, "mm", "cm" or "m", against what it says.
-        up: axis of the file that points up, "y" or "z"; of a .c3d file also with a sign.
+        up: axis of the file that points up, "y", "z", "-x", ...; None: as the file says, of a .trc y.
 
     Raises:
         InputError: a file that cannot be used, units in which the markers are no person's, or no frames.
@@ -74,12 +76,16 @@ def read_marker_file(source: str | Path | Markers, units: str | None = None, up:
         raise InputError(f"{source}: markers come as .trc or .c3d files, or as Markers")
     if Path(source).suffix.lower() == ".trc":
         markers = read_trc(source, units, up)
-        return MarkerFile(markers=_checked(markers), name=str(source), warnings=markers.warnings)
+        return MarkerFile(
+            markers=_checked(markers), name=str(source), up=lab_axis(up or "y"), warnings=markers.warnings
+        )
     from physpose.io.c3d import read_c3d  # here, since its package is optional
 
-    file = read_c3d(source, units, None if up is None else up.upper(), plates=False)
+    file = read_c3d(source, units, up, plates=False)
     subject = subject_parameters(file.parameters)
-    return MarkerFile(markers=_checked(file.markers), name=str(source), subject=subject, warnings=file.warnings)
+    return MarkerFile(
+        markers=_checked(file.markers), name=str(source), subject=subject, up=file.up, warnings=file.warnings
+    )
 
 
 def _check_metres(markers: Markers) -> None:

@@ -16,6 +16,7 @@ from physpose.conventions import opensim_names
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.amass import is_amass_file
 from physpose.io.bvh import read_bvh
+from physpose.io.npz import read_npz
 from physpose.io.storage import read_storage
 from physpose.known_motion import Kinematics
 from physpose.result import FitResult
@@ -50,9 +51,10 @@ class Reading:
 
     lowpass: float | None  # cutoff [Hz]
     degrees: bool | None  # of the angles in a .mot or .sto, against its header
+    scale: float | None = None  # metres a unit of a .bvh
 
     def __call__(self, motion: Any, body: Skeleton) -> Kinematics:
-        return known_motion.read_motion(motion, body, lowpass=self.lowpass, degrees=self.degrees)
+        return known_motion.read_motion(motion, body, lowpass=self.lowpass, degrees=self.degrees, scale=self.scale)
 
 
 def read_motion(
@@ -86,7 +88,7 @@ def read_motion(
         t, i = bad[0]
         raise InputError(f"q: column {i} is not a number at frame {t}, {time[t]:g} s")
     moved = reading((time, values), body)
-    return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved)
+    return Given(source="array", skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
 
 
 def _refuse_beside_own_body(body: Skeleton | None, who: dict[str, Any]) -> None:
@@ -124,7 +126,7 @@ def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], reading: 
 def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     from physpose.saved import load_result
 
-    if is_amass_file(path):
+    if is_amass_file(path) or not _is_result(path):
         body = body or load_skeleton(**who)
         moved = reading(path, body)
         return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
@@ -135,21 +137,30 @@ def _read_saved(path: Path, body: Skeleton | None, who: dict[str, Any], reading:
     return replace(found, floor=saved.floor, belt=saved.belt)
 
 
+def _is_result(path: Path) -> bool:
+    """Was it saved by ``FitResult.save``; else an .npz is to hold "time" and "q"."""
+    return path.is_dir() or "about" in read_npz(path, ("about",))[0]
+
+
 def _read_coordinates(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
-    body = body or load_skeleton(**who)
+    taken: tuple[str, ...] = ()
+    if body is None:
+        body = load_skeleton(**who)
+        taken = known_motion.taken_skeleton(body)
     columns = known_motion.coordinate_columns(read_storage(path))
     moved = reading(path, body)
     root = opensim_names(body)[:6] if body.bodies[0].joint.kind == "free" else ()
     if missing := [n for n in root if n not in columns]:
         raise InputError(f"{path} lacks {', '.join(missing)}: where the pelvis is must be known")
-    return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=moved.warnings)
+    notes = (*taken, *moved.warnings)
+    return Given(source=str(path), skeleton=body, gravity=body.gravity, kinematics=moved, notes=notes)
 
 
 def _read_bvh(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     if body is not None:
         moved = reading(path, body)
         return Given(source=str(path), skeleton=body, kinematics=moved, notes=moved.warnings)
-    read = read_bvh(path)
+    read = read_bvh(path, reading.scale)
     frames = KinematicChain(read.skeleton).fk(torch.as_tensor(read.q))
     names = read.skeleton.body_names
     pairs = [(names.index(b.parent), i) for i, b in enumerate(read.skeleton.bodies) if b.parent is not None]
@@ -196,4 +207,5 @@ def _points(
     wrong = [p for p in pairs if min(p) < 0 or max(p) >= len(names)]
     if wrong:
         raise InputError(f"bones {wrong} name columns that do not exist; there are {len(names)}")
-    return Given(source="array", time=time, points=points, names=names, bones=pairs)
+    doubt = known_motion.clock_doubt(time)
+    return Given(source="array", time=time, points=points, names=names, bones=pairs, notes=doubt)

@@ -20,6 +20,7 @@ from physpose.caveats import (
     gravity_found,
     gravity_given,
     length_caveat,
+    posture_caveat,
     rate_caveat,
     seat_caveat,
     sliding_caveat,
@@ -123,7 +124,7 @@ def fit(
             skeleton no.
         register: the same for the places of the markers on the body.
         units: "mm", "cm" or "m" of a marker file, against what it says.
-        up: axis of a marker file that points up, "y" or "z", against what is found.
+        up: axis of a marker file that points up, "y", "z", "-x", ..., against what is found.
         settings: the estimator's numbers.
         check: "mujoco" also rolls the motion out there: ``result.plausibility`` then tells how much help it needs to
             stay upright.
@@ -188,6 +189,8 @@ def _numbers(settings: EstimationSettings | None, physics: str | None, check: st
     if check not in CHECKS:
         raise UnknownNameError("check", str(check), [c for c in CHECKS if c])
     numbers = settings or EstimationSettings()
+    if not isinstance(numbers, EstimationSettings):
+        raise InputError(f"settings {settings!r}; physpose.EstimationSettings(...) needed")
     return replace(numbers, physics=physics) if physics else numbers
 
 
@@ -213,7 +216,9 @@ class _Seen(Protocol):
         gravity: float,
     ) -> Trajectory: ...  # fmt: skip
 
-    def notes(self, trajectory: Trajectory, gravity: Array) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+    def notes(
+        self, trajectory: Trajectory, motion: Motion, gravity: Array
+    ) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
         """Assumptions and warnings."""
         ...
 
@@ -246,7 +251,9 @@ class _SeenByOne:
     ) -> Trajectory:  # fmt: skip
         return fit_trajectory(body, self.shown.keypoints, self.prior, height_known, settings, report, gravity)
 
-    def notes(self, trajectory: Trajectory, gravity: Array) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+    def notes(
+        self, trajectory: Trajectory, motion: Motion, gravity: Array
+    ) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
         camera = trajectory.camera
         lines = (
             Assumption(what="person", value=self.shown.choice, source=self.shown.chosen_by),
@@ -275,10 +282,13 @@ class _SeenByMany:
         kp, cameras = self.views.keypoints, self.views.cameras
         return fit_rig_trajectory(body, kp, cameras, height_known, settings, report, gravity)
 
-    def notes(self, trajectory: Trajectory, gravity: Array) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
+    def notes(
+        self, trajectory: Trajectory, motion: Motion, gravity: Array
+    ) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:
         floor = self.views.cameras[0].position[2] - trajectory.camera.position[2]
         line = Assumption(what="floor", value=f"{floor:+.3f} m in the calibration's world", source="estimated")
-        return (*self.views.assumptions, line), self.views.warnings
+        lying = posture_caveat(motion, trajectory.skeleton, None, "the calibration's world")
+        return (*self.views.assumptions, line), (*self.views.warnings, *lying)
 
 
 def _refuse(arguments: Mapping[str, Any], belong: str, given: str) -> None:
@@ -309,7 +319,7 @@ def _result(
     seconds: dict[str, float], check: str | None,
 ) -> FitResult:  # fmt: skip
     residual, residual_warning = unexplained(motion, trajectory.skeleton, gravity)
-    lines, doubts = seen.notes(trajectory, gravity)
+    lines, doubts = seen.notes(trajectory, motion, gravity)
     pace = Assumption(what="jerk", value=f"{trajectory.pace:.2f} of that of people who walk", source="estimated")
     warnings = (*body.warnings, *doubts, *length_caveat(motion.time), *rate_caveat(motion.time), *residual_warning)
     belt = belt_velocity(numbers.treadmill, torch.as_tensor(motion.rotations[:, 0])).numpy()
@@ -323,6 +333,7 @@ def _result(
         **{f: getattr(motion, f) for f in Motion.__dataclass_fields__},
         skeleton=trajectory.skeleton,
         source=str(seen.shown.video or seen.shown.name),
+        filmed=seen.shown.video is not None,
         camera=trajectory.camera,
         keypoints=seen.shown.keypoints,
         assumptions=(*body.assumptions, *lines, pace, residual),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.conventions import PELVIS_COORDINATES, rotation_vectors
 from physpose.errors import InputError, UnknownNameError
@@ -75,6 +76,7 @@ class FitResult(Motion):
     sigma: Sigma | None = None  # None: the estimator did not provide standard deviations
     floor: bool = True  # is there one, or a seat; there is none without gravity
     belt: Array = field(default_factory=lambda: np.zeros(3))  # (3,) [m/s] velocity of the floor: a treadmill's
+    filmed: bool = False  # is ``source`` a video that was read: a name that came with keypoints is only a name
     check: str | None = None  # "mujoco": ``plausibility`` also rolls the motion out there
 
     def __post_init__(self) -> None:
@@ -203,6 +205,12 @@ class FitResult(Motion):
         recording = Recording.of_result(self)
         found = assess(recording)
         return with_mujoco(found, recording) if self.check == "mujoco" else found
+
+    @property
+    def torques_known(self) -> NDArray[np.bool_]:
+        """(T,) frames in which none of the measured forces was missing: elsewhere torques lack what nobody measured."""
+        c = self.contacts
+        return np.ones(len(self.time), bool) if c.valid is None or c.bodies is None else c.valid
 
     @property
     def unexplained(self) -> Array:

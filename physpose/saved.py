@@ -16,7 +16,7 @@ from physpose.skeleton.model import Skeleton, Subject
 from physpose.types import Assumption, Camera, Contacts, Energy, FitStatus, Keypoints2D, Motion, Sigma
 
 ARRAYS = "result.npz"
-BODY = "skeleton.xml"
+BODY, MODEL = "skeleton.xml", "skeleton.osim"
 NEEDED = ("time", "q", "v", "a", "tau", "positions", "rotations", "com", "momentum", "power", "gravity", "about",
           "contact_active", "contact_force", "contact_points", "kinetic_energy", "potential_energy", "body_names",
           "coordinate_names")  # fmt: skip
@@ -30,7 +30,7 @@ def load_result(path: str | Path, skeleton: Skeleton | None = None) -> FitResult
 
     Args:
         path: the folder or the .npz file.
-        skeleton: the body; None: skeleton.xml beside the arrays.
+        skeleton: the body; None: skeleton.xml beside the arrays, or skeleton.osim of one that MJCF cannot hold.
 
     Raises:
         InputError: no such file, not a result, a body that is not the result's, or no body at all.
@@ -38,13 +38,12 @@ def load_result(path: str | Path, skeleton: Skeleton | None = None) -> FitResult
     file = Path(path) / ARRAYS if Path(path).is_dir() else Path(path)
     data = _arrays(file)
     about = json.loads(str(data["about"]))
-    body = _body(file, about) if skeleton is None else skeleton
-    if skeleton is None and not _same_names(data, body):
-        raise InputError(f"{BODY} beside {file} is not all of {body.name}: give its own file with skeleton=")
+    body = _body(file, data, about) if skeleton is None else skeleton
     return FitResult(
         **vars(_motion(data, body, file, about)), skeleton=body, gravity=data["gravity"], sigma=_sigma(data, body),
         camera=_camera(data), keypoints=_keypoints(data, about), source=str(about.get("source", file)),
-        floor=bool(about.get("floor", True)), belt=np.asarray(about.get("belt", (0.0, 0.0, 0.0))),
+        floor=bool(about.get("floor", True)), filmed=bool(about.get("filmed", False)),
+        belt=np.asarray(about.get("belt", (0.0, 0.0, 0.0))),
         assumptions=tuple(Assumption(**a) for a in about["assumptions"]), warnings=tuple(about["warnings"]),
         status=FitStatus(**about["status"]),
     )  # fmt: skip
@@ -68,14 +67,19 @@ def _arrays(file: Path) -> dict[str, Any]:
     return data
 
 
-def _body(file: Path, about: dict[str, Any]) -> Skeleton:
+def _body(file: Path, data: dict[str, Any], about: dict[str, Any]) -> Skeleton:
     from physpose.skeleton.mjcf_read import read_mjcf  # here, since it needs MuJoCo
+    from physpose.skeleton.opensim import read_osim
 
-    beside = file.with_name(BODY)
+    beside, name = file.with_name(BODY), str(about.get("skeleton", "skeleton"))
     if not beside.is_file():
         raise InputError(f"{file} has no {BODY} beside it: give the body with skeleton=")
-    body = replace(read_mjcf(beside), name=str(about.get("skeleton", "skeleton")))
-    who = about.get("subject")
+    body, model = read_mjcf(beside), file.with_name(MODEL)
+    if not _same_names(data, body) and model.is_file():  # coordinates that others depend on
+        body = read_osim(model)
+    if not _same_names(data, body):
+        raise InputError(f"{BODY} beside {file} is not all of {name}: give its own file with skeleton=")
+    body, who = replace(body, name=name), about.get("subject")
     return body if who is None else replace(body, subject=Subject(**who))
 
 

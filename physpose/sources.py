@@ -57,7 +57,7 @@ def observe(
         found, name = source, source.source
     elif isinstance(source, (str, Path)):
         path = Path(source)
-        name = path.name
+        name = str(path)
         if path.is_dir() or path.suffix.lower() in KEYPOINT_SUFFIXES:
             found = read_keypoints(path, fps=fps, keypoint_set=keypoint_set, image_size=image_size)
         else:

@@ -69,11 +69,18 @@ def _subject(result: FitResult) -> dict[str, Any] | None:
 
 
 def _coordinates(result: FitResult) -> dict[str, dict[str, Any]]:
-    """Range and peak |generalized force| of every coordinate after the free-flyer."""
-    table = {}
+    """Range and peak |generalized force| of every coordinate after the free-flyer, with one standard deviation.
+
+    The peak is that of frames in which no force was missing.
+    """
+    table, known = {}, result.torques_known
     for c in result.coordinate_results():
-        peak = _number(np.max(np.abs(c.tau)))
-        table[c.name] = {"unit": c.unit, "range": _range(c.q), "force_unit": c.tau_unit, "peak_force": peak}
+        at, s = int(np.argmax(np.where(known, np.abs(c.tau), -1.0))), c.sigma
+        table[c.name] = {
+            "unit": c.unit, "range": _range(c.q), "sigma": None if s is None else _number(np.nanmedian(s.q)),
+            "force_unit": c.tau_unit, "peak_force": _number(abs(c.tau[at])) if known.any() else None,
+            "peak_force_sigma": None if s is None else _number(s.tau[at]),
+        }  # fmt: skip
     return table
 
 
@@ -117,7 +124,9 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("source", summary["source"]),
         ("who", _who(summary)),
         ("clip", f"{frames} frames, {duration:.2f} s"),
-        ("fit", f"{how} after {summary['iterations']} iterations, {seconds:.1f} s in all"),
+        ("fit", f"{how} after {summary['iterations']} iterations, {seconds:.1f} s in all")
+        if summary["iterations"]
+        else ("computed", f"in {seconds:.1f} s"),
         ("kinetic energy", _span(summary["kinetic_energy_J"], "J")),
         ("potential energy", _span(summary["potential_energy_J"], "J")),
         ("contact forces", summary["contact_forces"]),
@@ -128,7 +137,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _verdict(p: Mapping[str, Any], frames: int) -> str:
-    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else ""
+    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else "; the clip passes"
     return f"{p['frames_passed']} of {frames} frames pass every measure{failed}"
 
 
@@ -147,13 +156,16 @@ def _joints_table(coordinates: Mapping[str, Mapping[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table("coordinate", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("range", justify="right")
-    table.add_column("peak torque", justify="right")
+    sure = all(c["sigma"] is not None for c in coordinates.values())
+    more = " \u00b1 sd" if sure else ""
+    table.add_column(f"range{more}", justify="right")
+    table.add_column(f"peak torque{more}", justify="right")
     for name in _main(coordinates):
         c = coordinates[name]
-        in_degrees = c["unit"] == "rad"
-        span = _span([_degrees(x) for x in c["range"]], "deg") if in_degrees else _span(c["range"], "m", digits=3)
-        table.add_row(name, span, f"{_show(c['peak_force'])} {c['force_unit']}")
+        scale, unit, digits = (math.degrees(1), "deg", 0) if c["unit"] == "rad" else (1.0, "m", 3)
+        low, high, spread = (None if x is None else scale * x for x in (*c["range"], c["sigma"]))
+        span = f"{_show(low, digits)} to {_show(high, digits)}{_spread(spread, digits)} {unit}"
+        table.add_row(name, span, f"{_show(c['peak_force'])}{_spread(c['peak_force_sigma'])} {c['force_unit']}")
     return table
 
 
@@ -164,8 +176,8 @@ def _main(coordinates: Mapping[str, Any]) -> list[str]:
     return main or list(coordinates)
 
 
-def _degrees(x: float | None) -> float | None:
-    return None if x is None else math.degrees(x)
+def _spread(sigma: float | None, digits: int = 0) -> str:
+    return "" if sigma is None else f" \u00b1 {sigma:.{digits}f}"
 
 
 def _show(x: float | None, digits: int = 0) -> str:

@@ -12,10 +12,12 @@ import numpy as np
 from physpose.errors import InputError
 from physpose.estimation.rig import Clock, clock_offset, resampled, triangulate
 from physpose.io.calibration import RigCamera, matched, read_rig
-from physpose.sources import Observations, observe
+from physpose.io.video import Video
+from physpose.sources import Observations, is_video, observe
 from physpose.types import Array, Assumption, Camera, Keypoints2D
 
 LARGEST_OFFSET = 1.0  # [s] between the cameras' clocks
+BLOCK = 16  # [px] codecs fill pictures up to multiples of it; 1080 lines are calibrated as 1088
 APART = 15.0  # [px] of a picture a thousand pixels wide: rays that miss by more are not of one person
 
 
@@ -43,8 +45,9 @@ def observe_views(sources: Sequence[Any], calibration: Any, **options: Any) -> V
     """
     if len(sources) < 2:
         raise InputError(f"{len(sources)} source in a list; give one without a list, or two or more")
-    cameras = _cameras(sources, calibration)
+    cameras = tuple(_shown(s, c) for s, c in zip(sources, _cameras(sources, calibration), strict=True))
     seen = [_observed(s, c, options) for s, c in zip(sources, cameras, strict=True)]
+    cameras = tuple(_sized(c, o.keypoints.image_size, o.name) for c, o in zip(cameras, seen, strict=True))
     if len({o.keypoints.names for o in seen}) > 1:
         raise InputError("the sources have different keypoint sets; use one detector for all cameras")
     uv = [c.undistorted(o.keypoints.uv[0]) for c, o in zip(cameras, seen, strict=True)]
@@ -72,15 +75,27 @@ def _cameras(sources: Sequence[Any], calibration: Any) -> tuple[RigCamera, ...]:
     return tuple(c if isinstance(c, RigCamera) else RigCamera.plain(c, f"camera {i + 1}") for i, c in enumerate(given))
 
 
+def _shown(source: Any, camera: RigCamera) -> RigCamera:
+    """The camera with the size of the video's pictures; a wrong one is told before the long work."""
+    return _sized(camera, Video.open(source).image_size, Path(source).name) if is_video(source) else camera
+
+
+def _sized(camera: RigCamera, size: tuple[int, int] | None, name: str) -> RigCamera:
+    """The camera, of a calibration with or without the margin that codecs add at the right and at the bottom."""
+    calibrated = camera.camera.image_size
+    size = size or calibrated
+    if any(x != y and -x % BLOCK + x != y and -y % BLOCK + y != x for x, y in zip(size, calibrated, strict=True)):
+        raise InputError(
+            f"{name} has pictures of {size[0]} x {size[1]}, its camera {camera.name} is calibrated for "
+            f"{calibrated[0]} x {calibrated[1]}: videos in another order than their cameras? Of pictures that were "
+            "scaled, cropped or turned, the calibration has to be so too"
+        )
+    return replace(camera, camera=replace(camera.camera, image_size=size))
+
+
 def _observed(source: Any, camera: RigCamera, options: dict[str, Any]) -> Observations:
     size = options.get("image_size") or camera.camera.image_size
-    found = observe(source, **{**options, "image_size": size})
-    if found.keypoints.image_size not in (None, camera.camera.image_size):
-        raise InputError(
-            f"{found.name} has pictures of {found.keypoints.image_size}, its camera {camera.name} is calibrated for "
-            f"{camera.camera.image_size}"
-        )
-    return found
+    return observe(source, **{**options, "image_size": size})
 
 
 def _clocks(seen: list[Observations], uv: list[Array], cameras: tuple[RigCamera, ...]) -> list[Clock]:

@@ -93,6 +93,7 @@ def test_attaching_twice_is_attaching_both_at_once(adult):
         ({"mass": -1.0}, "mass -1.0 kg"),
         ({"mass": np.nan}, "mass nan kg"),
         ({"com": np.zeros(2)}, "centre of mass"),
+        ({"com": np.array([-80.0, 50.0, 0.0])}, "in mm"),
         ({"inertia": np.diag([1.0, 1, -1])}, "negative principal"),
         ({"inertia": np.array([[1.0, 2, 0], [0, 1, 0], [0, 0, 1]])}, "symmetric"),
     ],

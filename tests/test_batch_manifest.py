@@ -148,6 +148,18 @@ def test_a_carried_column_does_not_hide_one_of_the_summary(study):
 def test_a_folder_is_a_manifest(study):
     (study / "notes.txt").write_text("no clip")
     assert [r.name for r in read_manifest(study).rows] == ["a", "b", "site-a"]
+    (study / "result.trc").write_text("made of a.mp4")
+    assert [r.name for r in read_manifest(study).rows] == ["a", "b", "site-a"]
+
+
+def test_a_folder_without_videos_is_one_of_markers(tmp_path):
+    (tmp_path / "day 2").mkdir()
+    for name in ("walk.c3d", "day 2/Walk.TRC", "grf.mot"):
+        (tmp_path / name).write_bytes(b"not opened here")
+    assert [r.views[0].name for r in read_manifest(tmp_path).rows] == ["Walk.TRC", "walk.c3d"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no video in .*, and no markers \(\.trc, \.c3d\)"):
+        read_manifest(tmp_path / "empty")
 
 
 def test_parquet_is_read_as_csv_is(study):

@@ -15,6 +15,7 @@ from physpose.caveats import (
     focal_caveat,
     gravity_given,
     length_caveat,
+    posture_caveat,
     rate_caveat,
     seat_caveat,
     sliding_caveat,
@@ -22,6 +23,7 @@ from physpose.caveats import (
     unexplained,
 )
 from physpose.chain import KinematicChain
+from physpose.conventions import lab_to_z_up
 from physpose.errors import InputError
 from physpose.estimation.video_problem import CameraPrior
 from physpose.types import Camera
@@ -53,6 +55,7 @@ def test_frames_that_feet_cannot_explain_are_counted(force, moment):
     _, warnings = unexplained(result, result.skeleton, EARTH)
     assert len(warnings) == 1
     assert warnings[0].startswith("in 20 % of the frames")
+    assert f"of {force:.1f} body weights and a moment of {moment:.2f} body weights times stature" in warnings[0]
     few = with_residual(force, moment, 0.05)
     assert unexplained(few, few.skeleton, EARTH)[1] == ()
 
@@ -191,3 +194,55 @@ def test_feet_that_slide_where_a_floor_must_carry_are_told(speed, carried, gravi
         seated = replace(motion.contacts, points=points, active=np.ones((T, len(points)), bool),
                          force=np.zeros((T, len(points), 3)))  # fmt: skip
         assert sliding_caveat(replace(motion, contacts=seated), motion.skeleton, gravity, np.zeros(3)) == ()
+
+
+# --- which way is up --------------------------------------------------------------------------------------------------
+
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+def in_file(positions, up):
+    """Positions whose z is up, as a file has them whose ``up`` axis points up; by hand, the other two in turn."""
+    i, sign = AXES[up[-1]], -1.0 if up[0] == "-" else 1.0
+    file = np.empty_like(positions)
+    file[..., i] = sign * positions[..., 2]
+    file[..., (i + 1) % 3], file[..., (i + 2) % 3] = positions[..., 0], sign * positions[..., 1]
+    return file
+
+
+@pytest.mark.parametrize("true", ["x", "y", "z", "-x", "-y", "-z"])
+@pytest.mark.parametrize("taken", ["+X", "+Y", "+Z", "-Y", "-Z"])
+def test_a_file_read_with_another_axis_up_is_told_with_the_right_one(true, taken):
+    result = example_result()
+    seen = replace(result, positions=lab_to_z_up(in_file(result.positions, true), taken))
+    warnings = posture_caveat(seen, seen.skeleton, taken)
+    if taken == (true if true[0] == "-" else f"+{true}").upper():
+        assert warnings == ()
+        return
+    assert len(warnings) == 1
+    assert f"give up='{true}'" in warnings[0]
+    opposite = taken[1:].lower() == true[-1]
+    assert ("head down" in warnings[0]) == opposite
+
+
+def test_markers_without_a_file_are_to_be_turned():
+    result = example_result()
+    lying = replace(result, positions=result.positions[..., [2, 1, 0]])
+    told = posture_caveat(lying, lying.skeleton, None)[0]
+    assert told.endswith("if the person stands, x points up in the markers' positions, not z: turn that")
+
+
+def test_who_sits_crouches_or_turns_over_for_a_moment_is_not_asked():
+    result = example_result()
+    body, time = result.skeleton, result.time
+    assert posture_caveat(result, body, "+Y") == ()
+    chain = KinematicChain(body)
+    q = np.tile(body.neutral, (len(time), 1))
+    for name in ("hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l"):
+        q[:, 7 + body.coordinate_names.index(name)] = np.radians(120.0)
+    curled = chain.fk(torch.as_tensor(q)).p.numpy()[..., [2, 1, 0]]  # curled up on the side
+    assert posture_caveat(replace(result, positions=curled), body, "+Y") == ()
+    angle = 2 * np.pi * np.clip((time - 0.5) / 0.8, 0, 1)
+    over = Rotation.from_rotvec(angle[:, None] * [0.0, 1.0, 0.0]).as_matrix()
+    somersault = np.einsum("tij,tbj->tbi", over, result.positions)
+    assert posture_caveat(replace(result, positions=somersault), body, "+Y") == ()

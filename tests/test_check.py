@@ -7,16 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import walker
 from example_result import example_result
 from scipy.interpolate import CubicSpline
 
-from physpose import check, cli, inverse_dynamics, load_skeleton
+import physpose
+from physpose import check, cli, inverse_dynamics, load_result, load_skeleton
+from physpose.chain import KinematicChain
 from physpose.conventions import opensim_names, q_to_opensim
 from physpose.errors import InputError, PhysposeError, SubjectError, UnknownNameError
 from physpose.io.forces import write_forces
 from physpose.io.storage import write_storage
 from physpose.plausibility import Recording
+from physpose.summary import summarize
+from physpose.types import Contacts
+from physpose.viz.series import sections
 from sims import planted
 
 
@@ -102,7 +108,7 @@ def test_a_broken_archive_is_refused(tmp_path, content):
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", poses=np.zeros((3, 72)))
-    with pytest.raises(InputError, match=r"no saved result: it lacks time, q"):
+    with pytest.raises(InputError, match=r"no arrays 'time' and 'q'; it has poses"):
         check(tmp_path / "a.npz")
 
 
@@ -114,10 +120,38 @@ def test_opensim_coordinates_are_judged_as_the_arrays_are(squat, adult, tmp_path
         np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-3, err_msg=m.name)
 
 
+def test_arrays_in_a_file_are_judged_as_arrays(squat, adult, tmp_path):
+    np.savez(tmp_path / "exo log.npz", time=squat.time, q=squat.q)
+    from_file, from_arrays = check(tmp_path / "exo log.npz", adult), check((squat.time, squat.q), adult)
+    for m in from_arrays:
+        np.testing.assert_allclose(from_file[m.name].series, m.series, atol=1e-9, err_msg=m.name)
+    np.savez(tmp_path / "other.npz", t=squat.time, angles=squat.q)
+    with pytest.raises(InputError, match="no arrays 'time' and 'q'; it has angles, t"):
+        check(tmp_path / "other.npz", adult)
+
+
+def test_times_in_milliseconds_are_doubted(squat, adult, tmp_path):
+    ms = 1e3 * squat.time
+    points = KinematicChain(adult).fk(torch.as_tensor(squat.q)).p.numpy()
+    late = write_mot(tmp_path / "a.mot", replace(squat, time=ms))
+    for motion, body in (((ms, squat.q), adult), ((ms, points), None), (late, adult)):
+        assert any("is the time in ms?" in n for n in check(motion, body).notes)
+    assert not any("in ms" in n for n in check((squat.time, squat.q), adult).notes)
+
+
+def test_settings_of_another_kind_are_refused(squat, adult):
+    with pytest.raises(InputError, match="PlausibilitySettings"):
+        check((squat.time, squat.q), adult, settings={"friction": 0.5})
+    with pytest.raises(InputError, match="EstimationSettings"):
+        physpose.fit("clip.mp4", settings={"physics": "none"})
+
+
 def test_a_wrong_header_is_overruled(squat, adult, tmp_path, capsys):
     path = write_mot(tmp_path / "squat.mot", squat)
     path.write_text(path.read_text().replace("inDegrees=yes", "inDegrees=no"))
-    assert not check(path, adult)["joint limits"].passed
+    with pytest.raises(InputError, match="turns in radians: give degrees=True"):
+        check(path, adult)
+    assert not check(path, adult, degrees=False)["joint limits"].passed
     assert check(path, adult, degrees=True)["joint limits"].passed
     assert cli.main(["check", str(path), "--degrees"]) == cli.EXIT_OK
     assert "plausible" in capsys.readouterr().out
@@ -190,6 +224,34 @@ def test_a_bvh_is_judged_by_its_points(tmp_path):
     assert "root residual force" in p.not_judged
     with pytest.raises(InputError, match="LeftLeg, RightLeg, adult has"):
         check(path, "adult")
+    inches = inches_of(path, tmp_path / "inches.bvh")
+    with pytest.raises(InputError, match="give scale="):
+        check(inches)
+    again = check(inches, scale=0.0254)
+    for m in p:
+        np.testing.assert_allclose(again[m.name].value, m.value, rtol=1e-6, atol=1e-3, err_msg=m.name)
+
+
+def inches_of(path, out):
+    text = path.read_text()
+    numbers = lambda line: " ".join(f"{float(x) / 2.54:.9g}" for x in line.split())  # noqa: E731
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("OFFSET"):
+            line = "OFFSET " + numbers(line[6:])
+        elif line[:1].isdigit():
+            line = numbers(line)
+        lines.append(line)
+    out.write_text("\n".join(lines) + "\n")
+    return out
+
+
+def test_points_that_sink_are_named_once():
+    points = np.zeros((6, 3, 3))
+    points[..., 2] = [0.0, 0.5, 1.0]
+    points[2, 0, 2] = -0.2
+    p = check((np.arange(6) / 10.0, points), floor=0.0)
+    assert [f.subject for f in p["penetration"].findings] == ["point 0"]
 
 
 @pytest.mark.parametrize(
@@ -226,14 +288,22 @@ def test_one_frame_is_judged_as_a_pose(adult):
     p.to_dict()
 
 
-def test_a_real_walk_fits_the_model_it_was_measured_with(data_dir):
+@pytest.mark.parametrize("trial", ["walking1", "walking4", "squatsAsym1"])
+def test_a_measured_motion_passes_and_a_spoiled_one_does_not(data_dir, trial):
+    """Optical motion capture of a real person; forces are estimated, heels land while they move."""
     folder = data_dir / "nimblephysics/data/grf/Subject4"
-    p = check(folder / "IK/walking1_ik.mot", folder / "Models/optimized_scale_and_markers.osim", lowpass=8.0)
-    assert p["joint limits"].passed
-    assert p["bone lengths"].passed
-    assert p["jitter"].passed
-    assert p["float"].passed
-    assert p["joint torque"].passed
+    model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
+    file = folder / f"IK/{trial}_ik.mot"
+    p = check(file, model, lowpass=6.0)
+    assert p.passed, [f.sentence for f in p.findings]
+    result = inverse_dynamics(file, model, lowpass=6.0)
+    q = result.q.copy()
+    q[:, 1] += 0.1 * np.sin(2 * np.pi * 1.5 * result.time)  # who would push?
+    swaying = check((result.time, q), model)
+    assert {"balance", "root residual force", "root residual moment"} <= {m.name for m in swaying.failed}
+    if "walking" in trial:
+        hurried = check((result.time / 1.5, result.q), model)
+        assert {"balance", "root residual moment"} <= {m.name for m in hurried.failed}
 
 
 def test_measured_forces_are_judged_where_they_are_complete(data_dir):
@@ -292,6 +362,22 @@ def pelvis_acceleration(w):
     return CubicSpline(w.time, w.q[:, :3])(w.time, 2)
 
 
+def test_what_a_filter_smears_over_a_swing_is_no_contact(squat, adult):
+    """Both feet are low; the left one bears 2, then 20 % of the weight."""
+    result, T = inverse_dynamics((squat.time, squat.q), adult), len(squat.time)
+    feet = [adult.body_index(f"calcn_{s}") for s in "rl"]
+    left = [p.name.endswith("_l") for p in adult.contact_points]
+    for share, held in ((0.02, False), (0.2, True)):
+        force = np.zeros((T, 2, 3))
+        force[:, :, 2] = 9.81 * adult.mass * np.array([1 - share, share])
+        contacts = Contacts(points=("a", "b"), bodies=("calcn_r", "calcn_l"), active=np.ones((T, 2), bool), force=force,
+                            positions=result.positions[:, feet], free_moment=0 * force, method="measured")  # fmt: skip
+        seen = Recording.of_result(replace(result, contacts=contacts))
+        assert seen.bearing[:, left].any()  # a little force is a force
+        assert seen.active[:, left].any() == held
+        assert seen.active[:, np.logical_not(left)].any()
+
+
 def test_frames_whose_force_is_missing_are_not_judged_by_force(lab_walk):
     w = lab_walk
     one = type(w.forces)(wrenches=w.forces.wrenches[:1], source="one plate")
@@ -301,6 +387,27 @@ def test_frames_whose_force_is_missing_are_not_judged_by_force(lab_walk):
     for name in ("root residual force", "root residual moment", "joint torque", "joint power", "balance"):
         assert np.isnan(p[name].series[missing]).all(), name
         assert np.isfinite(p[name].series[~missing]).any(), name
+
+
+def test_torques_that_lack_a_force_are_neither_drawn_nor_counted(lab_walk):
+    w = lab_walk
+    one = type(w.forces)(wrenches=w.forces.wrenches[:1], source="one plate")
+    result = inverse_dynamics((w.time, w.q), w.body, forces=one)
+    known = result.contacts.valid
+    np.testing.assert_array_equal(result.torques_known, known)
+    assert not known[w.stance == 1].any()
+    peaks = {c.name: (np.abs(c.tau[known]).max(), np.abs(c.tau).max()) for c in result.coordinate_results()}
+    assert any(part < 0.9 * whole for part, whole in peaks.values())
+    told = summarize(result)["coordinates"]
+    assert {n: c["peak_force"] for n, c in told.items()} == {n: part for n, (part, _) in peaks.items()}
+    angles, torques, power = (next(s for s in sections(result) if s.id == n) for n in ("angles", "torques", "power"))
+    for section, gaps in ((angles, False), (torques, True), (power, True)):
+        curve = section.plots[0].curves[0]
+        assert np.isnan(curve.values[~known]).all() == gaps
+        assert np.isfinite(curve.values[known]).all()
+        assert ("was not measured" in section.note) == gaps
+    whole = inverse_dynamics((w.time, w.q), w.body)  # without any force: as asked
+    assert whole.torques_known.all()
 
 
 def test_balance_is_not_judged_where_something_else_may_bear(lab_walk):
@@ -338,14 +445,20 @@ def test_without_forces_nothing_carries_the_body(lab_walk):
     assert check((w.time, w.q), w.body)["root residual force"].value < 100  # on its own feet
 
 
-def test_a_body_that_mjcf_cannot_hold_is_asked_for(data_dir, tmp_path):
+def test_a_body_that_mjcf_cannot_hold_is_read_from_its_model_or_asked_for(data_dir, tmp_path):
     folder = data_dir / "nimblephysics/data/grf/Subject4"
     model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
     result = inverse_dynamics(folder / "IK/walking1_ik.mot", model, lowpass=6.0)
     result.save(tmp_path)
+    found, given = check(tmp_path), check(tmp_path, model)  # by the .osim that lies beside
+    assert found["joint limits"].passed
+    for m in given:
+        np.testing.assert_allclose(found[m.name].series, m.series, atol=1e-5, err_msg=m.name)
+    loaded = load_result(tmp_path)
+    np.testing.assert_allclose(loaded["knee_angle_r"].q, result["knee_angle_r"].q)
+    (tmp_path / "skeleton.osim").unlink()
     with pytest.raises(InputError, match="give its own file with skeleton="):
         check(tmp_path)
-    assert check(tmp_path, model)["joint limits"].passed
 
 
 def test_a_drop_jump_starts_above_the_floor(data_dir, adult):
@@ -358,6 +471,36 @@ def test_a_drop_jump_starts_above_the_floor(data_dir, adult):
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_who_sits_is_told_that_no_seat_is_known(adult):
+    def doubted(q):
+        return [n for n in check((time, q), adult, floor="auto").notes if "as low as on a chair" in n]
+
+    time, names = np.arange(120) / 60.0, adult.coordinate_names
+    sitting = np.tile(adult.neutral, (120, 1))
+    for side in "rl":
+        for name in ("hip_flexion", "knee_angle"):
+            sitting[:, 7 + names.index(f"{name}_{side}")] = np.radians(90.0)
+    assert len(doubted(sitting)) == 1
+    assert "for 2.0 s" in doubted(sitting)[0]
+    assert not doubted(np.tile(adult.neutral, (120, 1)))
+    squat = planted.simulate(adult, fps=60.0)  # in balance over the feet
+    assert not [n for n in check((squat.time, squat.q), adult).notes if "chair" in n]
+
+
+def test_what_was_taken_of_a_body_is_told(squat, adult):
+    told = " ".join(check((squat.time, squat.q)).notes)
+    assert "height was not given" in told
+    assert "mass was not given" in told
+    assert "not given" not in " ".join(check((squat.time, squat.q), "adult", height=1.7, mass=70).notes)
+    assert "not given" not in " ".join(check((squat.time, squat.q), adult).notes)
+
+
+def test_a_skeleton_that_was_taken_is_named(squat, adult, tmp_path):
+    path = write_mot(tmp_path / "squat.mot", squat)
+    assert any("no skeleton was given, adult is taken" in n for n in check(path).notes)
+    assert not any("no skeleton was given" in n for n in check(path, adult).notes)
 
 
 def test_exit_codes_tell_the_verdict(squat, adult, tmp_path, capsys):
@@ -376,6 +519,28 @@ def test_exit_codes_tell_the_verdict(squat, adult, tmp_path, capsys):
     assert cli.main(["check", str(tmp_path / "none.mot")]) == cli.EXIT_ERROR
     assert "no such file" in capsys.readouterr().err
     assert cli.main(["check", str(bad), "--floor", "high"]) == cli.EXIT_ERROR
+
+
+def test_thresholds_are_given_by_their_names(squat, adult, tmp_path, capsys):
+    q, k = squat.q.copy(), adult.coordinate_names.index("neck_rotation")
+    bump = np.exp(-(((squat.time - 1.2) / 0.15) ** 2))
+    q[:, 7 + k] = (adult.coordinates[k].range[1] + np.radians(6.0)) * bump
+    beyond = int((q[:, 7 + k] > adult.coordinates[k].range[1] + np.radians(5.0)).sum())
+    assert 0 < beyond < 0.05 * len(q)
+    some = str(write_mot(tmp_path / "some.mot", squat, q=q))
+    assert cli.main(["check", some]) == cli.EXIT_OK
+    out = capsys.readouterr().out
+    assert f"{beyond}/{len(q)}" in out
+    assert "tolerated: neck_rotation exceeds its range by 6.00 deg" in out
+    assert "up to 5 % of a measure's frames may exceed its limit, none by more than 2 times" in out
+    assert cli.main(["check", some, "--setting", "joint_limit=0.2"]) == cli.EXIT_OK
+    assert "tolerated:" not in capsys.readouterr().out
+    assert cli.main(["check", some, "--setting", "tolerated_share=0"]) == cli.EXIT_FAILED
+    assert "no frame may exceed a limit" in capsys.readouterr().out
+    for wrong, told in (("speed=1", "unknown setting 'speed'; known: joint_limit"), ("friction=low", "a number"),
+                        ("friction", "NAME=VALUE is needed"), ("friction=-1", "zero or more")):  # fmt: skip
+        assert cli.main(["check", some, "--setting", wrong]) == cli.EXIT_ERROR
+        assert told in capsys.readouterr().err
 
 
 def test_json_is_all_there_is_on_stdout(squat, tmp_path, capfd):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_result import example_result
 
 import physpose
 from physpose import cli
@@ -132,6 +133,23 @@ def test_several_sources_are_several_cameras(fitted, tmp_path, monkeypatch):
     assert (tmp_path / "one_physpose").is_dir()
 
 
+def test_another_files_result_is_not_overwritten_unless_its_folder_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for day in ("one", "two"):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "walk.json").write_text("{}")
+    monkeypatch.setitem(physpose.__dict__, "fit", lambda source, **_: example_result(T=3, source=str(source)))
+    assert cli.main(["fit", "one/walk.json"]) == 0
+    assert cli.main(["fit", str(tmp_path / "one/walk.json")]) == 0  # the same once more
+    capsys.readouterr()
+    assert cli.main(["fit", "two/walk.json"]) == cli.EXIT_ERROR
+    assert_one_error_line(capsys.readouterr().err, "walk_physpose holds the result of .*one/walk.json.*--out")
+    assert cli.main(["fit", "two/walk.json", "--out", "walk_physpose"]) == 0
+    assert physpose.load_result("walk_physpose").source == "two/walk.json"
+    (tmp_path / "two/walk.json").rename(tmp_path / "two/later.json")  # what is gone is no reason
+    assert cli.main(["fit", "one/walk.json"]) == 0
+
+
 def test_fit_defaults_are_those_of_the_python_function(fitted, tmp_path):
     cli.main(["fit", "clip.mp4", "--out", str(tmp_path)])
     given = {k: v for k, v in fitted.items() if k not in ("source", "progress")}
@@ -171,7 +189,8 @@ def test_json_is_one_object_and_nothing_else_on_stdout(monkeypatch, tmp_path, ca
     out, err = capfd.readouterr()
     summary = json.loads(out)
     assert summary["coordinates"]["knee_angle_r"] == {
-        "unit": "rad", "range": [KNEE.min(), KNEE.max()], "force_unit": "N.m", "peak_force": 40.0,
+        "unit": "rad", "range": [KNEE.min(), KNEE.max()], "sigma": None, "force_unit": "N.m", "peak_force": 40.0,
+        "peak_force_sigma": None,
     }  # fmt: skip
     assert summary["subject"] == {"age_years": 8.0, "sex": "f", "height_m": 1.28, "mass_kg": 26.0}
     assert (summary["frames"], summary["duration_s"], summary["converged"]) == (3, 0.25, True)

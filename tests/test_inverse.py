@@ -1,5 +1,6 @@
 """Inverse dynamics of known motions: closed forms, Pinocchio, and a made-up walk whose forces fit exactly."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -235,6 +236,44 @@ def test_a_header_that_does_not_tell_the_unit_is_asked_about(made, tmp_path):
     assert told["unit of angles"] == "degrees"
 
 
+def test_the_coordinates_of_a_model_that_bends_its_knees_the_other_way_are_doubted(made, tmp_path):
+    q = made.q.copy()
+    for side in "rl":
+        q[:, 7 + made.body.coordinate_names.index(f"knee_angle_{side}")] *= -1.0
+    path = write_mot(tmp_path / "a.mot", made.body, made.time, q)
+    told = [w for w in physpose.inverse_dynamics(path, made.body).warnings if "bent forwards" in w]
+    assert len(told) == 1
+    knees = [made.q[:, 7 + made.body.coordinate_names.index(f"knee_angle_{s}")] for s in "rl"]
+    degrees = float(told[0].split("up to ")[1].split(" deg")[0])
+    assert degrees == pytest.approx(np.degrees(np.max(knees)), abs=3.0)  # the ankle lies a little off the shank's axis
+    right = write_mot(tmp_path / "b.mot", made.body, made.time, made.q)
+    assert not [w for w in physpose.inverse_dynamics(right, made.body).warnings if "bent forwards" in w]
+
+
+def test_a_skeleton_that_was_taken_is_named(made, tmp_path):
+    path = write_mot(tmp_path / "a.mot", made.body, made.time, made.q)
+    assert any("no skeleton was given, adult is taken" in w for w in physpose.inverse_dynamics(path).warnings)
+    assert not any("no skeleton" in w for w in physpose.inverse_dynamics(path, made.body).warnings)
+
+
+def test_a_header_that_calls_radians_degrees_is_doubted(made, tmp_path):
+    path = write_mot(tmp_path / "a.mot", made.body, made.time, made.q, degrees=False)
+    path.write_text(path.read_text().replace("inDegrees=no", "inDegrees=yes"))
+    doubt = "if they are radians, give degrees=False"
+    assert doubt in " ".join(physpose.inverse_dynamics(path, made.body).warnings)
+    assert doubt not in " ".join(physpose.inverse_dynamics(path, made.body, degrees=False).warnings)
+    still = write_mot(tmp_path / "b.mot", made.body, made.time, np.tile(made.body.neutral, (len(made.time), 1)))
+    assert doubt not in " ".join(physpose.inverse_dynamics(still, made.body).warnings)
+
+
+def test_whoever_turns_round_and_round_has_angles_in_radians(made, tmp_path):
+    q = np.tile(made.body.neutral, (400, 1))
+    q[:, 3:7] = Rotation.from_rotvec(np.linspace(0, 8 * np.pi, 400)[:, None] * [0.0, 0.0, 1.0]).as_quat()
+    time = np.arange(400) / 100.0
+    path = write_mot(tmp_path / "a.mot", made.body, time, q, degrees=False)
+    assert not any("inDegrees" in w for w in physpose.inverse_dynamics(path, made.body).warnings)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -265,6 +304,14 @@ def test_forces_of_another_recording_are_refused(made):
     far = tuple(replace(w, cop=w.cop + [3.0, 0, 0]) for w in made.forces.wrenches)
     with pytest.raises(InputError, match="no force acts within 0.15 m of a foot"):
         physpose.inverse_dynamics((made.time, made.q), made.body, forces=Forces(wrenches=far, source="made up"))
+    # a path of the force that touches the foot at one time, and is 1 m away on the whole
+    sweep = np.linspace(-1.0, 1.0, len(made.forces.wrenches[0].time))[:, None] * [0.0, 2.0, 0.0]
+    swept = tuple(replace(w, cop=w.cop + sweep) for w in made.forces.wrenches)
+    with pytest.raises(InputError, match="no force acts within 0.15 m") as told:
+        physpose.inverse_dynamics((made.time, made.q), made.body, forces=Forces(wrenches=swept, source="made up"))
+    away = [float(x) for x in re.findall(r"in each contact it acts ([\d.]+) m or more", str(told.value))]
+    assert len(away) == 2
+    assert min(away) > 0.15
 
 
 def test_wrong_arguments_are_refused(made):

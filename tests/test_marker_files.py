@@ -68,6 +68,12 @@ def test_markers_of_the_same_name_are_told_apart(path):
     assert "hip" in found.warnings[0]
 
 
+def test_a_rate_that_is_not_the_times_own_is_told(path):
+    assert read_trc(path).warnings == ()
+    edit(path, ("100\t100\t3", "60\t60\t3"))
+    assert "60 frames a second, the times 100" in read_trc(path).warnings[0]
+
+
 def test_metres_labelled_millimetres_are_asked_about(tmp_path):
     path = edit(write_trc(tmp_path / "a.trc", NAMES, TIME, POSITIONS, units="m"), ("\tm\t", "\tmm\t"))
     with pytest.raises(InputError, match=r"a\.trc, line 3.*'mm'.*0\.00158 m.*units='m'"):

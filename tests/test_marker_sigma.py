@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lab_walk import LABELS, markers, standing
+from rich.console import Console
 from scipy.ndimage import gaussian_filter1d
 from walker import walk
 
@@ -21,6 +22,7 @@ from physpose.estimation.skin import autocorrelation, skin_sigma, wandering
 from physpose.estimation.uncertainty import _Maps
 from physpose.rates import rates
 from physpose.skeleton.marker_names import soft_tissue_of
+from physpose.summary import print_summary, summarize
 
 KNOWN = {"scale": False, "register": False}
 FRAMES = slice(10, 70)
@@ -264,6 +266,18 @@ def test_measured_forces_are_taken_at_their_word(made, part):
     np.testing.assert_allclose(alone.sigma.q, with_plates.sigma.q)
     ankle = 6 + made.body.coordinate_names.index("ankle_angle_r")
     assert with_plates.sigma.tau[:, ankle].max() < 0.5 * alone.sigma.tau[:, ankle].max()
+
+
+def test_the_summary_tells_how_sure_it_is(made, part, capsys):
+    result = fitted(part, made, forces=made.forces)
+    summary, i = summarize(result), 6 + made.body.coordinate_names.index("knee_angle_r")
+    knee, at = summary["coordinates"]["knee_angle_r"], np.abs(result.tau[:, i]).argmax()
+    assert knee["sigma"] == pytest.approx(np.median(result.sigma.q[:, i]))
+    assert (knee["peak_force"], knee["peak_force_sigma"]) == (abs(result.tau[at, i]), result.sigma.tau[at, i])
+    print_summary(summary, Console(width=120))
+    row = next(line for line in capsys.readouterr().out.splitlines() if "knee_angle_r" in line)
+    assert f"{knee['peak_force']:.0f} \u00b1 {knee['peak_force_sigma']:.0f} N.m" in row
+    assert f"\u00b1 {np.degrees(knee['sigma']):.0f} deg" in row
 
 
 @pytest.mark.parametrize(("frames", "known"), [(1, False), (2, False), (3, True), (5, True)])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from example_result import example_result
 
+from physpose.saved import load_result
 from physpose.types import Assumption, Contacts
 from physpose.viz import payload as payload_module
 from physpose.viz.report import render_report, write_report
@@ -163,8 +164,20 @@ def test_long_results_are_thinned_and_say_so(monkeypatch):
 
 
 def test_a_video_that_is_gone_is_told(result):
-    page = Page(render_report(replace(result, source="/nowhere/clip.mp4")))
+    page = Page(render_report(replace(result, source="/nowhere/clip.mp4", filmed=True)))
     assert "/nowhere/clip.mp4 was not found" in " ".join(page.text)
+    assert page.raw["video-data"] == ""
+
+
+def test_a_saved_result_knows_whether_it_saw_a_video(result, tmp_path):
+    for filmed in (False, True):
+        replace(result, source="clip.mp4", filmed=filmed).save(tmp_path / str(filmed))
+        assert load_result(tmp_path / str(filmed)).filmed is filmed
+
+
+def test_keypoints_that_are_called_after_a_video_miss_none(result):
+    page = Page(render_report(replace(result, source="clip.mp4")))
+    assert "not found" not in " ".join(page.text)
     assert page.raw["video-data"] == ""
 
 

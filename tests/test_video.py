@@ -21,11 +21,13 @@ ATOL_GREY = 12  # levels: lossy coding of flat colour
 
 
 def write_video(
-    path: Path, pts: list[int], *, degrees: int = 0, sample_aspect: Fraction | None = None, codec: str = "libx264"
-) -> Path:
+    path: Path, pts: list[int], *, degrees: int = 0, sample_aspect: Fraction | None = None, codec: str = "libx264",
+    tags: dict[str, str] | None = None,
+) -> Path:  # fmt: skip
     """Frames shown at ``pts`` [ms], grey level rising with the index, top left quarter red."""
     format = "yuv420p" if codec == "libx264" else "rgb24"
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"} if tags else {}) as container:
+        container.metadata.update(tags or {})
         options = {"crf": "5", "bf": "0", "g": "5"} if codec == "libx264" else {}
         stream = container.add_stream(codec, rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = W, H, format
@@ -81,6 +83,17 @@ def test_phone_rotation_is_undone_as_opencv_does(tmp_path, degrees):
     assert video.image_size == (rgb.shape[1], rgb.shape[0]) == (bgr.shape[1], bgr.shape[0])
     assert video.image_size == ((H, W) if abs(degrees) == 90 else (W, H))
     assert np.abs(rgb.astype(float) - bgr[..., ::-1]).mean() < ATOL_GREY
+
+
+@pytest.mark.parametrize(("filmed", "told"), [("240", True), ("25.0", False), ("30", False), ("", False), ("x", False)])
+def test_slow_motion_is_told(tmp_path, filmed, told):
+    """25 frames are shown a second; a phone says how many it filmed."""
+    video = Video.open(write_video(tmp_path / "a.mp4", STEADY, tags={"com.android.capture.fps": filmed}))
+    video.times()
+    assert any("SLOW MOTION" in w for w in video.warnings) == told
+    if told:
+        assert "times are 9.6 times too long" in video.warnings[0]
+        assert "-itsscale 0.1042" in video.warnings[0]
 
 
 def test_pixels_that_are_not_square_are_widened(tmp_path):

@@ -13,11 +13,14 @@ from physpose import load_skeleton
 from physpose.errors import InputError
 from physpose.estimation.rig import clock_offset, fundamental, resampled, triangulate
 from physpose.io.calibration import RigCamera, lifted, matched, read_rig
+from physpose.progress import SILENT
 from physpose.types import Camera, Keypoints2D
+from physpose.views import observe_views
 from sims import walk
 from sims.common import Simulation
 
 ADULT = {"sex": "m", "height": 1.75, "mass": 72.0}
+OPTIONS = dict.fromkeys(("person", "keypoint_set", "fps", "image_size")) | {"detector": "mediapipe", "progress": SILENT}
 LEGS = tuple(f"{n}_{s}" for n in ("hip_flexion", "hip_adduction", "knee_angle", "ankle_angle") for s in "rl")
 TOML = """
 [cam_01]
@@ -56,6 +59,37 @@ def around(sim: Simulation, n: int = 3) -> tuple[Camera, ...]:
 
 def clips(sim: Simulation, cameras: tuple[Camera, ...], **film: float) -> list[Keypoints2D]:
     return [filmed(sim, c, landmark_noise=None, seed=i, **film)[0] for i, c in enumerate(cameras)]  # type: ignore[arg-type]
+
+
+# --- pictures and their calibration -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pictures", "calibrated"), [((1080, 1920), (1088, 1920)), ((1088, 1920), (1080, 1920))])
+def test_the_margin_that_codecs_add_is_no_other_size(walked, pictures, calibrated):
+    cameras = around(walked)
+    kp = [replace(x, image_size=pictures) for x in clips(walked, cameras)]
+    views = observe_views(kp, [replace(c, image_size=calibrated) for c in cameras], **OPTIONS)
+    assert {c.image_size for c in views.cameras} == {pictures}  # as they are shown
+
+
+@pytest.mark.parametrize("pictures", [(1920, 1080), (1200, 1920), (1072, 1920)])
+def test_pictures_of_another_size_than_the_calibrations_are_refused(walked, pictures):
+    cameras = around(walked)
+    kp = [replace(x, image_size=pictures) for x in clips(walked, cameras)]
+    with pytest.raises(InputError, match=f"pictures of {pictures[0]} x {pictures[1]}.*calibrated for 1088 x 1920"):
+        observe_views(kp, [replace(c, image_size=(1088, 1920)) for c in cameras], **OPTIONS)
+
+
+def test_a_calibration_whose_world_is_y_up_is_told(walked):
+    """The same cameras in a world that is turned on its side."""
+    turned = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # x_new = turned @ x
+    upright = around(walked)
+    lying = [replace(c, R_camera_world=c.R_camera_world @ turned.T) for c in upright]
+    kp = [x.frames(slice(0, 20)) for x in clips(walked, upright)]
+    told = "y points up in the calibration's world, not z"
+    # the person hangs head down or lies: new y is old z
+    assert any(told in w for w in physpose.fit(kp, camera=lying, **ADULT).warnings)
+    assert not any(told in w for w in physpose.fit(kp, camera=list(upright), **ADULT).warnings)
 
 
 # --- a walk -----------------------------------------------------------------------------------------------------------

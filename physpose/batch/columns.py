@@ -175,7 +175,7 @@ COLUMNS: dict[str, Parse] = {
     "scale": yes_no,
     "register": yes_no,
     "units": one_of("mm", "cm", "m"),
-    "up": one_of("y", "z"),
+    "up": one_of("x", "y", "z", "-x", "-y", "-z"),
     "check": one_of(*(c for c in CHECKS if c)),
 }
 

@@ -54,7 +54,8 @@ def run_batch(
     (see ``study``). One whose clip, arguments or version of physpose have changed is made anew.
 
     Args:
-        manifest: a .csv or .parquet file or a folder of videos (see ``read_manifest``), or what was read of one.
+        manifest: a .csv or .parquet file, or a folder of videos or markers (see ``read_manifest``), or what was read of
+            one.
         out: folder of the results.
         workers: processes on this machine; None: one a core. Each holds a clip's keypoints and a detector.
         ray: address of a Ray cluster instead, e.g. "auto", "10.0.0.1:6379"; ``out`` has to be a folder that all its

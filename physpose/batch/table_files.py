@@ -11,6 +11,7 @@ from typing import Any
 from physpose.errors import InputError, MissingPackageError
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+MARKERS = (".trc", ".c3d")
 CELL_LIMIT = 1_000_000  # characters
 
 
@@ -36,7 +37,8 @@ class Cells:
 
 
 def read_cells(path: Path) -> Cells:
-    """The table in a .csv or .parquet file, or one row for every video in a folder and below.
+    """The table in a .csv or .parquet file, or one row for every video in a folder and below; without videos, for every
+    file of markers.
 
     Raises:
         InputError: no such file, or not a table.
@@ -44,14 +46,18 @@ def read_cells(path: Path) -> Cells:
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
-        raise InputError(f"no such manifest: {path}; a .csv or .parquet file or a folder of videos is needed")
+        raise InputError(
+            f"no such manifest: {path}; a .csv or .parquet file or a folder of videos or markers is needed"
+        )
     return _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
 
 
 def _folder(path: Path) -> Cells:
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEOS and p.is_file())
-    if not found:
-        raise InputError(f"no video in {path} ({', '.join(VIDEOS)})")
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    kinds = ([p for p in files if p.suffix.lower() in suffixes] for suffixes in (VIDEOS, MARKERS))
+    found = next((clips for clips in kinds if clips), None)  # markers beside videos are often results of these
+    if found is None:
+        raise InputError(f"no video in {path} ({', '.join(VIDEOS)}), and no markers ({', '.join(MARKERS)})")
     rows = [(i + 1, [str(p.relative_to(path))]) for i, p in enumerate(found)]
     return Cells(header=("clip",), header_line=0, rows=rows)
 

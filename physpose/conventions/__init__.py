@@ -18,7 +18,7 @@ from physpose.conventions.euler import (
     to_z_up,
     xyz_angles,
 )
-from physpose.conventions.laboratory import R_BVH_ZUP, R_ZUP_LAB, lab_to_z_up
+from physpose.conventions.laboratory import R_BVH_ZUP, R_ZUP_LAB, lab_axis, lab_to_z_up
 from physpose.conventions.mujoco import (
     a_from_mujoco,
     a_to_mujoco,
@@ -48,7 +48,7 @@ __all__ = [
     "EulerJoint", "GROUND_PELVIS", "PELVIS_COORDINATES", "R_BODY_SMPL", "R_BVH_ZUP", "R_YUP_ZUP", "R_ZUP_LAB",
     "UPRIGHT_XYZW", "a_from_mujoco", "a_from_opensim", "a_to_mujoco", "a_to_opensim", "angle_names", "angles_of",
     "dependent_coordinates", "depth_first", "euler_bias", "euler_forces", "euler_jacobian", "euler_twist",
-    "lab_to_z_up", "opensim_names", "pose_of", "q_from_mujoco", "q_from_opensim", "q_from_smpl", "q_to_mujoco",
-    "q_to_opensim", "rotation_vectors", "tau_from_mujoco", "tau_to_mujoco", "tau_to_opensim", "to_y_up", "to_z_up",
-    "v_from_mujoco", "v_from_opensim", "v_to_mujoco", "v_to_opensim", "xyz_angles",
+    "lab_axis", "lab_to_z_up", "opensim_names", "pose_of", "q_from_mujoco", "q_from_opensim", "q_from_smpl",
+    "q_to_mujoco", "q_to_opensim", "rotation_vectors", "tau_from_mujoco", "tau_to_mujoco", "tau_to_opensim",
+    "to_y_up", "to_z_up", "v_from_mujoco", "v_from_opensim", "v_to_mujoco", "v_to_opensim", "xyz_angles",
 ]  # fmt: skip

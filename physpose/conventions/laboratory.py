@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from physpose.errors import UnknownNameError
 from physpose.types import Array
 
 R_ZUP_LAB = {  # x_zup = R @ x_lab, by the axis of the laboratory that points up
@@ -15,6 +16,18 @@ R_ZUP_LAB = {  # x_zup = R @ x_lab, by the axis of the laboratory that points up
     "-Z": np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]),
 }
 R_BVH_ZUP = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])  # x_bvh = R @ x_zup: left, up, forward
+
+
+def lab_axis(up: str) -> str:
+    """A key of ``R_ZUP_LAB`` from what people write: "y", "+Y", "-z".
+
+    Raises:
+        UnknownNameError: no axis.
+    """
+    axis = up.upper() if up[:1] in "+-" else f"+{up.upper()}"
+    if axis not in R_ZUP_LAB:
+        raise UnknownNameError("up axis", up, ("x", "y", "z", "-x", "-y", "-z"))
+    return axis
 
 
 def lab_to_z_up(x: Array, up: str) -> Array:

@@ -65,15 +65,31 @@ def rnea_derivatives(
     q (B, nq), v and a (B, nv): float64 on the CPU. By Pinocchio (Carpentier & Mansard 2018); no gradients flow.
 
     Raises:
-        InputError: another dtype or device, or a skeleton with a coordinate map.
+        InputError: another dtype or device.
     """
     if chain.expansion is not None:
-        raise InputError(f"{chain.skeleton.name} has a coordinate map; derivatives are those of plain trees")
+        return _coupled_derivatives(chain, q, v, a, gravity)
     seen = check_state(chain, q, v=v, a=a)
     x = Arguments(q, v, a, check_gravity(chain, gravity, q.shape[:-1]), None, current_parameters(chain), seen)
     if q.ndim != 2 or not engine_pinocchio.applies(x):
         raise InputError(f"q is {q.dtype} {tuple(q.shape)} on {q.device}; float64 (B, nq) on the cpu is needed")
     return engine_pinocchio.derivatives(chain, x)
+
+
+def _coupled_derivatives(
+    chain: KinematicChain, q: Tensor, v: Tensor, a: Tensor, gravity: Gravity
+) -> tuple[Tensor, ...]:
+    z = expand(chain, q, v, a)
+    x, phi = z.derivatives, z.phi
+    by_z, by_zd, by_zdd = rnea_derivatives(chain.expanded, z.q, z.v, z.a, gravity=gravity)
+    tau = rnea(chain.expanded, z.q, z.v, z.a, gravity=gravity)
+    sd, sdd = (y.index_select(-1, phi.v_source) for y in (v, a))
+    # zd = phi' sd, zdd = phi' sdd + phi'' sd^2, each by s and by sd
+    rate, acceleration = x.bend * sd, x.bend * sdd + phi.third(q, chain.axis_scales()) * sd**2
+    moved = (by_zd * rate[..., None, :] + by_zdd * acceleration[..., None, :]) @ phi.gather
+    hastened = z.columns(by_zd) + 2 * (by_zdd * rate[..., None, :]) @ phi.gather
+    by_motion = phi.reduce_derivatives(x, by_z, tau) + z.columns(moved.mT).mT
+    return by_motion, z.columns(hastened.mT).mT, z.matrix(by_zdd)
 
 
 def crba(chain: KinematicChain, q: Tensor, *, parameters: BodyParameters | None = None) -> Tensor:

@@ -62,9 +62,9 @@ def marker_sigma(
         gravity: (3,) [m/s^2].
 
     Returns:
-        None for fewer than three frames, which tell no accelerations, and for bodies whose coordinates are coupled.
+        None for fewer than three frames, which tell no accelerations.
     """
-    if len(motion.time) < 3 or seen.body.coordinate_map is not None:
+    if len(motion.time) < 3:
         return None
     skin = wander_of(seen, torch.as_tensor(motion.q))
     parts: list[tuple[slice, Sigma | None]] = []

@@ -167,13 +167,14 @@ def _given(
     """The force split by feet over time, the frames that are lost, and why."""
     loaded = (np.linalg.norm(w.force, axis=1) > s.min_force) & np.isfinite(w.cop).all(axis=1)
     distance = np.stack([_distance(w, foot) for foot in feet], 1)  # (T, 2) [m]
-    owner = np.full(len(time), -1)
+    owner, nearest = np.full(len(time), -1), np.inf
     for phase in _phases(loaded):
         away = np.average(distance[phase], axis=0, weights=np.linalg.norm(w.force[phase], axis=1))
+        nearest = min(nearest, float(away.min()))
         if away.min() < s.reach:
             owner[phase] = int(away.argmin())
     if loaded.any() and (owner < 0).all():
-        return [], loaded, [f"{w.name} was not used: it acts {distance[loaded].min():.2f} m or more from both feet"]
+        return [], loaded, [f"{w.name} was not used: in each contact it acts {nearest:.2f} m or more from both feet"]
     owner = _nearest_owner(owner)
     both, partial, far = (np.zeros(len(time), bool) for _ in range(3))
     for k, foot in enumerate(feet):

@@ -42,7 +42,7 @@ class Trajectory:
     skeleton: Skeleton  # scaled
     camera: Camera
     bearing: Array  # (T, C) belief 0..1 that a support point bears a force
-    sigma: Sigma | None  # NaN where nobody was seen; None: too short, or coordinates are coupled
+    sigma: Sigma | None  # NaN where nobody was seen; None: too short
     pace: float  # jerk that was expected, against that of people who walk
     converged: bool
     iterations: int

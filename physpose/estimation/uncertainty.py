@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from physpose import dynamics
-from physpose.chain import KinematicChain
+from physpose.chain import Frames, KinematicChain
 from physpose.estimation.covariance import BandCovariance
 from physpose.estimation.forces import ContactForces
 from physpose.estimation.segments import centres, segments
 from physpose.estimation.state import Kinematics, State
 from physpose.estimation.wrench import RootWrench, Stencil
+from physpose.expansion import Expanded
 from physpose.skeleton.model import Point, Skeleton
 from physpose.spatial import skew
 from physpose.types import Array, Contacts, Energy, Motion, Sigma
@@ -244,14 +245,13 @@ class _Maps:
             tau = self._with_scales(by_motion @ y + by_v @ dv + by_a @ da)
             return tau, (by_rates**2 @ rates_own)[..., 0], None, None
         force = self.found.force[t]
-        J = self._point_jacobian(t)
-        by_motion = by_motion - _turned_forces(self.chain, self.kin.frames.axes[t], J, force)
+        by_motion = by_motion - self._turned_forces(t, force)
         tau = self._with_scales(by_motion @ y + by_v @ dv + by_a @ da)
         C, (frames, scales) = force.shape[1], self.wrench
         wrench = self._with_scales(torch.cat([x[t - 1] for x in frames], -1), scales[t - 1])
         gain = self.found.response[t].reshape(len(t), 3 * C, 6)
         response, by_rates_force = gain @ wrench, gain @ self._about_com(t, by_rates[:, :6])
-        J = J.flatten(1, 2)  # (K, 3 C, nv)
+        J = self._point_jacobian(t).flatten(1, 2)  # (K, 3 C, nv)
         own = self.found.covariance[t]
         tau = tau - J.mT @ response
         tau_own = ((J.mT @ own) * J.mT).sum(-1) + ((by_rates - J.mT @ by_rates_force) ** 2 @ rates_own)[..., 0]
@@ -264,19 +264,27 @@ class _Maps:
         S: unit twists of the axes (w, o x w), about the world's origin. An axis turns with every axis before it, by
         S_j x S_i = (w_j x w_i, w_j x v_i + v_j x w_i).
         """
-        found, frames = torch.zeros(len(t), self.n, self.n, dtype=torch.float64), self.kin.frames
-        contacts = self.motion.contacts
+        n, frames, contacts = len(self.chain.linear_columns), self.kin.frames, self.motion.contacts
+        found, pushed = torch.zeros(len(t), n, n, dtype=torch.float64), torch.zeros(len(t), n, dtype=torch.float64)
         linear = self.chain.linear_columns[:, None]
         w = torch.where(linear, 0.0, frames.axes[t])
         v = torch.where(linear, frames.axes[t], torch.linalg.cross(frames.origins[t], w))
         first = 6 if self.chain.skeleton.bodies[0].joint.kind == "free" else 0
-        i, j = torch.arange(self.n)[:, None], torch.arange(self.n)
+        i, j = torch.arange(n)[:, None], torch.arange(n)
         for c, body in enumerate(contacts.bodies or ()):
             force, moment = _about_origin(contacts, c, t)
             inner = w @ skew(moment) @ w.mT + w @ skew(force) @ v.mT + v @ skew(force) @ w.mT
             moved = self.chain.supports[self.chain.skeleton.body_index(body)]
             found += inner * ((j <= i) | (j < first)) * moved * moved[:, None]
-        return found
+            pushed += moved * (w @ moment[..., None] + v @ force[..., None])[..., 0]
+        return self._by_own_coordinates(t, found, pushed)
+
+    def _by_own_coordinates(self, t: Tensor, by_motion: Tensor, force: Tensor) -> Tensor:
+        """(K, nv, nv): derivatives of generalized forces (K, n) of the joints' own coordinates by those a user sees."""
+        x = self.kin.frames.expanded
+        if self.chain.expansion is None or x is None:
+            return by_motion
+        return self.chain.expansion.reduce_derivatives(Expanded(*(y[t] for y in x)), by_motion, force)
 
     def _about_com(self, t: Tensor, root: Tensor) -> Tensor:
         """Columns (K, 6, m) of a wrench on the pelvis in its own frame: in world axes, about the centre of mass."""
@@ -287,9 +295,21 @@ class _Maps:
 
     def _point_jacobian(self, t: Tensor) -> Tensor:
         """d(support points)/d(v) (K, C, 3, nv)."""
-        J = self.kin.J[t][:, self.support].clone()
-        J[..., :3] = self.kin.R_pelvis[t][:, None]  # in the pelvis' own frame, as v has it
+        return self._pelvis_frame(t, self.kin.J[t][:, self.support])
+
+    def _pelvis_frame(self, t: Tensor, J: Tensor) -> Tensor:
+        """Columns of points (K, C, 3, n) by v: the pelvis moves in its own frame."""
+        J = J.clone()
+        J[..., :3] = self.kin.R_pelvis[t][:, None]
         return J
+
+    def _turned_forces(self, t: Tensor, force: Tensor) -> Tensor:
+        """d(J' f)/d(motion) (K, nv, nv) of forces (K, C, 3) at the support points."""
+        frames, points = self.kin.frames, self.chain.points(self.chain.skeleton.support_points)
+        own = Frames(frames.R[t], frames.p[t], frames.axes[t], frames.origins[t])
+        J = self._pelvis_frame(t, self.chain.expanded.point_jacobian(own, points, self.kin.points[t][:, self.support]))
+        pushed = torch.einsum("kcim,kci->km", J, force)
+        return self._by_own_coordinates(t, _turned_forces(self.chain, own.axes, J, force), pushed)
 
 
 def _turned_forces(chain: KinematicChain, axes: Tensor, J: Tensor, force: Tensor) -> Tensor:

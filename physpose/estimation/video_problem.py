@@ -206,7 +206,7 @@ class VideoProblem(MotionProblem):
     ) -> Sigma | None:
         """Standard deviations of the motion at a solution, found with ``support`` and the shared unknowns ``free``."""
         body = self.skeleton.scaled(state.log_scales.exp().numpy())
-        if kp.n_frames < 3 or body.coordinate_map is not None:
+        if kp.n_frames < 3:
             return None
         covariance = self._covariance(self.terms(kp, state, support), state, free)
         jerk = self.pace * self.spread_of_coordinates(self.settings.jerk_sigma)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from physpose.conventions import R_ZUP_LAB, lab_to_z_up
+from physpose.conventions import R_ZUP_LAB, lab_axis, lab_to_z_up
 from physpose.errors import InputError, MissingPackageError, UnknownNameError
 from physpose.io.force_plates import CHANNELS, HEAVIEST, ForcePlate, check_placement, plate_axes, plate_wrench
 from physpose.io.trc import METRES, check_extent
@@ -282,12 +282,12 @@ def _up_axis(
     parameters: Parameters, given: str | None, plates: tuple[ForcePlate, ...], positions: Array
 ) -> tuple[str, tuple[str, ...]]:
     """The laboratory axis that points up: as given, as the file says, as the plates or the markers show."""
-    said = given or _text(parameters, "POINT", "Y_SCREEN").upper()
+    if given:
+        return lab_axis(given), ()
+    said = _text(parameters, "POINT", "Y_SCREEN").upper()
     said = said if said[:1] in "+-" else f"+{said}"
     if said in R_ZUP_LAB:
         return said, ()
-    if given:
-        raise UnknownNameError("up axis", given, R_ZUP_LAB)
     if plates:
         n = np.mean([_pushed(plate) for plate in plates], axis=0)
         i = int(np.abs(n).argmax())

@@ -70,7 +70,8 @@ def _parse(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} is not a .toml that can be read ({error})") from error
+        remedy = "" if path.suffix.lower() == ".toml" else "; Pose2Sim's calibration makes a .toml of other formats"
+        raise InputError(f"{path} is not a .toml that can be read ({error}){remedy}") from error
 
 
 def _camera(name: str, table: Mapping[str, Any], where: str) -> RigCamera:

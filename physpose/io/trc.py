@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physpose.conventions import to_y_up, to_z_up
+from physpose.conventions import lab_axis, lab_to_z_up, to_y_up
 from physpose.errors import InputError, UnknownNameError
 from physpose.io.tables import (
     DIGITS,
@@ -23,6 +23,7 @@ from physpose.types import Array, Markers
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 PERSON = (0.5, 2.5)  # [m] extent of the markers on a person, from a crouching child to an adult who reaches up
 FEWEST = 4  # markers that tell a person's extent
+RATES_AGREE = 1.1  # ratio of the header's rate to that of the times
 SPREAD = 1.5  # the vertical's share over the other axes from which a wrong up axis is suspected
 
 
@@ -63,7 +64,7 @@ def read_trc(
         path: the file.
         units: "mm", "cm" or "m", against what the header says; None takes the header's, and refuses it where the
             markers then do not have a person's extent but would in another unit.
-        up: "y" (OpenSim's, and so the default) or "z".
+        up: the file's axis that points up: "y" (OpenSim's, and so the default), "z", "x", "-y", ...
         check_counts: refuse a header that counts other frames or markers than follow, as a file that was cut off has.
 
     Raises:
@@ -85,12 +86,13 @@ def read_trc(
     # a lost marker: empty cells, "nan", or the origin of the laboratory to the last digit
     positions[np.isnan(positions).any(-1) | (positions == 0).all(-1)] = np.nan
     positions = positions * _scale(positions, about.get("Units"), units, path)
-    warnings = (*renamed, *(() if up else _axis_doubt(positions)))
+    rate = _rate(about, table[:, 1], path)
+    warnings = (*renamed, *_rate_doubt(rate, table[:, 1]), *(() if up else _axis_doubt(positions)))
     return Markers(
         names=tuple(names),
         time=table[:, 1],
-        positions=_turned(positions, up),
-        rate=_rate(about, table[:, 1], path),
+        positions=lab_to_z_up(positions, lab_axis(up or "y")),
+        rate=rate,
         source=str(path),
         warnings=warnings,
     )
@@ -175,10 +177,11 @@ def _axis_doubt(positions: Array) -> tuple[str, ...]:
     return (f"taken as y up, yet the markers spread most along z ({z:.2f} m): if z is up in this file, give up='z'",)
 
 
-def _turned(positions: Array, up: str | None) -> Array:
-    if up not in (None, "y", "z"):
-        raise UnknownNameError("up axis", str(up), ("y", "z"))
-    return positions if up == "z" else to_z_up(positions)
+def _rate_doubt(rate: float, time: Array) -> tuple[str, ...]:
+    """A warning if the header's rate is not that of the times."""
+    if len(time) < 2 or 1 / RATES_AGREE < rate * (step := float(np.median(np.diff(time)))) < RATES_AGREE:
+        return ()
+    return (f"the header says {rate:g} frames a second, the times {1 / step:.4g}: the times are taken (in seconds?)",)
 
 
 def _rate(about: dict[str, str], time: Array, path: str | Path) -> float:

@@ -20,6 +20,8 @@ STILL_FORMATS = ("image2", "_pipe", "tty")  # FFmpeg "demuxes" pictures, and tex
 SHORT_BY = 0.1  # fraction of the claimed duration that may be missing before a truncated file is reported
 # x264's macroblock tree gives other bytes for the same pictures now and then, with its AVX-512 code
 PREVIEW = {"preset": "veryfast", "bf": "0", "x264-params": "mbtree=0"}
+CAPTURED = "com.android.capture.fps"  # [1/s] frames a second that a phone filmed, in its metadata
+SLOWED = 1.3  # times the frames that are shown a second: slow motion
 GAP = 0.5  # [s] without a frame, in a video whose frames come ten times as often, is reported
 
 
@@ -92,6 +94,7 @@ class Video:
                 if time is not None:
                     yield time, frame
         troubles += clock.report(self.duration_hint)
+        troubles += _slow_motion(self.metadata.get(CAPTURED, ""), clock.rate)
         self.warnings.extend(text for text in troubles if text not in self.warnings)
 
 
@@ -123,6 +126,12 @@ class _Clock:
         self.guessed += 1
         return (self.guessed - 1) / self.fps
 
+    @property
+    def rate(self) -> float:
+        """Mean frames a second so far."""
+        span = self.last - self.start
+        return (self.n - 1) / span if self.n > 1 and span > 0 else math.inf
+
     def report(self, claimed: float | None) -> list[str]:
         """What was remarkable, once all frames are through; ``claimed`` is the container's duration [s]."""
         said = []
@@ -136,6 +145,21 @@ class _Clock:
         if claimed and self.n > 1 and self.last - self.start + step < (1 - SHORT_BY) * claimed:
             said.append(f"video is cut short: it claims {claimed:.2f} s, frames end at {self.last - self.start:.2f} s")
         return said
+
+
+def _slow_motion(captured: str, shown: float) -> list[str]:
+    """A warning where a phone filmed faster than the file plays: its times are not those of the motion."""
+    try:
+        filmed = float(captured)
+    except ValueError:
+        return []
+    if filmed <= SLOWED * shown:
+        return []
+    return [
+        f"SLOW MOTION: filmed at {filmed:.0f} frames a second, the file shows {shown:.0f}: its times are "
+        f"{filmed / shown:.1f} times too long, speeds, forces and torques wrong; give the real times first, e.g. by "
+        f"ffmpeg -itsscale {shown / filmed:.4g} -i slow.mp4 -c copy real.mp4"
+    ]
 
 
 def _import_av() -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from physpose.errors import InputError
 from physpose.plausibility import kinematic, kinetic
 from physpose.plausibility.finding import Measure, Plausibility
 from physpose.plausibility.recording import Recording
@@ -35,6 +36,8 @@ MEASURES: dict[str, Callable[[Recording, PlausibilitySettings], Measure | str]] 
 def assess(recording: Recording, settings: PlausibilitySettings | None = None) -> Plausibility:
     """Judge a recording by every measure that applies to it; the others are listed with the reason."""
     settings = settings or PlausibilitySettings()
+    if not isinstance(settings, PlausibilitySettings):
+        raise InputError(f"settings {settings!r}; physpose.PlausibilitySettings(friction=0.6, ...) needed")
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN marks what was not seen
         found = {name: measure(recording, settings) for name, measure in MEASURES.items()}
     return Plausibility(
@@ -42,5 +45,6 @@ def assess(recording: Recording, settings: PlausibilitySettings | None = None) -
         measures=tuple(m for m in found.values() if isinstance(m, Measure)),
         not_judged={name: why for name, why in found.items() if isinstance(why, str)},
         source=recording.source,
+        settings=settings,
         skeleton=recording.skeleton.name if recording.skeleton else "",
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from physpose.errors import UnknownNameError
+from physpose.plausibility.settings import PlausibilitySettings
 from physpose.types import Array
 
 if TYPE_CHECKING:
@@ -62,9 +63,14 @@ class Measure:
         return float(np.nanmean(self.series))
 
     @property
+    def judged(self) -> int:
+        """Number of frames with something to judge."""
+        return int(np.isfinite(self.series).sum()) if math.isfinite(self.threshold) else 0
+
+    @property
     def share(self) -> float:
         """Of the judged frames that fail."""
-        return float(self.failing.sum() / max(np.isfinite(self.series).sum(), 1))
+        return float(self.failing.sum() / max(self.judged, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,7 @@ class Plausibility:
     not_judged: dict[str, str]  # measure -> why
     source: str  # what was checked
     skeleton: str  # name of the body, "" without one
+    settings: PlausibilitySettings  # by which it was judged
     notes: tuple[str, ...] = ()  # what was taken or left out on the way
 
     @cached_property
@@ -95,6 +102,23 @@ class Plausibility:
     def failed(self) -> tuple[Measure, ...]:
         """The measures that the clip fails, the worst against its threshold first."""
         return tuple(sorted((m for m in self.measures if not m.passed), key=_severity, reverse=True))
+
+    @property
+    def tolerated(self) -> tuple[Measure, ...]:
+        """The measures that the clip passes although frames fail them, the worst against its threshold first."""
+        some = (m for m in self.measures if m.passed and m.failing.any())
+        return tuple(sorted(some, key=_severity, reverse=True))
+
+    @property
+    def rule(self) -> str:
+        """What a clip may show and still pass, in words."""
+        s = self.settings
+        if s.tolerated_share == 0:
+            return "no frame may exceed a limit"
+        return (
+            f"up to {100 * s.tolerated_share:g} % of a measure's frames may exceed its limit, none by more than "
+            f"{s.gross:g} times"
+        )
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -132,6 +156,7 @@ class Plausibility:
             "frames": len(self.time),
             "passed": self.passed,
             "frames_passed": int(self.frames_passed.sum()),
+            "rule": self.rule,
             "measures": [_measure_dict(m) for m in self.measures],
             "not_judged": self.not_judged,
             "notes": list(self.notes),
@@ -167,13 +192,14 @@ def judged(
     unit: str,
     source: str,
     phrase: str,
-    tolerated_share: float,
+    settings: PlausibilitySettings,
     note: str = "",
     details: dict[str, float] | None = None,
 ) -> Measure | str:
     """A measure of values (T, n), one column a subject; in words why not, where nothing can be judged.
 
-    ``phrase`` is the sentence's middle, with {value}: "exceeds its range by {value}".
+    A few frames beyond the threshold do not fail the clip, unless one is far beyond: ``settings.tolerated_share`` and
+    ``settings.gross``. ``phrase`` is the sentence's middle, with {value}: "exceeds its range by {value}".
     """
     values = np.asarray(values, float).reshape(len(time), -1)
     seen = np.isfinite(values).any(1) if values.shape[1] else np.zeros(len(time), bool)
@@ -188,10 +214,12 @@ def judged(
         if bad[:, i].any()
     ]
     failing = np.asarray(bad.any(1))
+    few = failing.sum() <= settings.tolerated_share * seen.sum()
+    gross = series[seen].max() > settings.gross * threshold
     return Measure(
         name=name, unit=unit, threshold=threshold, source=source, series=series, failing=failing,
         findings=tuple(sorted(findings, key=lambda f: -f.value)), note=note, details=details or {},
-        passed=bool(failing.sum() <= tolerated_share * seen.sum()),
+        passed=bool(not failing.any() or (few and not gross)),
     )  # fmt: skip
 
 
@@ -238,7 +266,7 @@ def _measure_dict(m: Measure) -> dict[str, Any]:
     return {
         "name": m.name, "passed": m.passed, "value": finite(m.value), "mean": finite(m.mean), "unit": m.unit,
         "threshold": finite(m.threshold), "source": m.source, "note": m.note,
-        "frames_judged": int(np.isfinite(m.series).sum()), "frames_failing": np.flatnonzero(m.failing).tolist(),
+        "frames_judged": m.judged, "frames_failing": np.flatnonzero(m.failing).tolist(),
         "details": {k: finite(v) for k, v in m.details.items()},
         "findings": [
             {"subject": f.subject, "value": finite(f.value), "frames": f.frames.tolist(), "sentence": f.sentence}

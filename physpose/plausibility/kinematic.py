@@ -35,12 +35,12 @@ def _limits(
         return NO_SKELETON
     of_kind = [c for c in _coordinates(r.skeleton, r.motion.q) if c[1] == kind and np.isfinite(c[2]).any()]
     if not of_kind:
-        return f"this skeleton has no {kind} with a range"
+        return f"this skeleton has no {kind} with a range (of an .osim, those that are clamped count)"
     outside = [np.maximum(np.maximum(q - high, low - q), 0.0) for _, _, (low, high), q in of_kind]
     return judged(
         name, time=r.time, values=scale * np.stack(outside, 1), subjects=tuple(c[0] for c in of_kind), unit=unit,
         threshold=scale * threshold, source=SOURCES[name], phrase="exceeds its range by {value}",
-        tolerated_share=s.tolerated_share,
+        settings=s,
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def bone_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "bone lengths", time=r.time, values=100 * np.abs(length[:, long] / median[long] - 1), subjects=tuple(names),
         unit="%",
         threshold=100 * s.bone_length, source=SOURCES["bone lengths"],
-        phrase="is {value} off its median length", tolerated_share=s.tolerated_share,
+        phrase="is {value} off its median length", settings=s,
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def side_lengths(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "left-right lengths", time=r.time, values=values, subjects=subjects, unit="%",
         threshold=100 * s.side_difference, source=SOURCES["left-right lengths"],
-        phrase="differs by {value} from the other side", tolerated_share=s.tolerated_share,
+        phrase="differs by {value} from the other side", settings=s,
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def side_motion(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "left-right motion", time=r.time, values=np.tile(index, (len(r.time), 1)),
         subjects=tuple(n[:-2] for n, _ in moved), unit="%", threshold=100 * s.motion_symmetry,
         source=SOURCES["left-right motion"], phrase="moves over ranges that differ by {value} between the sides",
-        tolerated_share=s.tolerated_share,
+        settings=s,
         details={f"{n[:-2]} [%]": float(x) for (n, _), x in zip(moved, index, strict=True)},
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def skate(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "foot skate", time=r.time, values=np.where(held, speed, np.nan), subjects=r.ground_names, unit="m/s",
         threshold=s.skate_speed, source=SOURCES["foot skate"], phrase="slides on the floor at {value}",
-        tolerated_share=s.tolerated_share, details={"mean in contact [m/s]": mean},
+        settings=s, details={"mean in contact [m/s]": mean},
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def penetration(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Depth [cm] of contact points and body origins below the floor."""
     if r.floor is None:
         return NO_FLOOR
-    z = np.concatenate([r.ground[..., 2], r.points[..., 2]], 1) - r.floor
+    names, z = _heights(r)
     depth = np.where(np.isfinite(z), np.fmax(-z, 0.0), np.nan)
     seen = np.isfinite(depth).any(1)
     worst = np.fmax.reduce(depth[seen], axis=1) if seen.any() else np.zeros(0)
@@ -136,10 +136,18 @@ def penetration(r: Recording, s: PlausibilitySettings) -> Measure | str:
     }
     details["mean depth [cm]"] = 100 * float(worst.mean()) if seen.any() else float("nan")
     return judged(
-        "penetration", time=r.time, values=100 * depth, subjects=(*r.ground_names, *r.names), unit="cm",
+        "penetration", time=r.time, values=100 * depth, subjects=names, unit="cm",
         threshold=100 * s.penetration, source=SOURCES["penetration"], phrase="sinks into the floor by {value}",
-        tolerated_share=s.tolerated_share, details=details,
+        settings=s, details=details,
     )  # fmt: skip
+
+
+def _heights(r: Recording) -> tuple[tuple[str, ...], Array]:
+    """Names and heights (T, n) [m] over the floor of contact points and body origins; of points alone, of these."""
+    z = r.points[..., 2] - (r.floor or 0.0)
+    if r.skeleton is None:
+        return r.names, z
+    return (*r.ground_names, *r.names), np.concatenate([r.ground[..., 2] - (r.floor or 0.0), z], 1)
 
 
 def floating(r: Recording, s: PlausibilitySettings) -> Measure | str:
@@ -148,7 +156,7 @@ def floating(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return NO_FLOOR
     if r.needed_wrench is None:
         return "whether the body needs support is not known"
-    z = np.concatenate([r.ground[..., 2], r.points[..., 2]], 1) - r.floor
+    _, z = _heights(r)
     lowest = np.full(len(z), np.nan)
     seen = np.isfinite(z).any(1)
     lowest[seen] = np.fmin.reduce(z[seen], axis=1)
@@ -157,7 +165,7 @@ def floating(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "float", time=r.time, values=100 * values, subjects=("the body",), unit="cm", threshold=100 * s.floating,
         source=SOURCES["float"], phrase="hovers {value} over the floor while its motion needs support",
-        tolerated_share=s.tolerated_share, note="judged where the motion needs an upward force",
+        settings=s, note="judged where the motion needs an upward force",
     )  # fmt: skip
 
 
@@ -188,7 +196,7 @@ def _smoothness(
     values = windowed_mean(each, middle, r.time, s.smoothness_window)
     return judged(
         name, time=r.time, values=values, subjects=("the points",), unit=unit, threshold=threshold,
-        source=SOURCES[name], phrase=phrase, tolerated_share=s.tolerated_share,
+        source=SOURCES[name], phrase=phrase, settings=s,
         note=f"mean over {s.smoothness_window:g} s",
         details={f"mean over the clip [{unit}]": float(np.nanmean(each)), f"peak [{unit}]": float(np.nanmax(each))},
     )  # fmt: skip

@@ -24,21 +24,21 @@ ADULT_AGE = 30.0  # [years] of a body of unknown age
 
 def residual_force(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Force on the root that no contact explains, over the peak external force [%]."""
-    found = _residual(r)
+    found = _residual(r, s)
     if isinstance(found, str):
         return found
     force, _, peak, what, _ = found
     return judged(
         "root residual force", time=r.time, values=100 * force / peak, subjects=("the root",), unit="%",
         threshold=100 * s.residual_force, source=SOURCES["root residual force"],
-        phrase=f"needs a force that nothing explains, {{value}} of {what},", tolerated_share=s.tolerated_share,
+        phrase=f"needs a force that nothing explains, {{value}} of {what},", settings=s,
         note=f"over {what}, {peak:.0f} N", details=_rms(force, "N") | {"peak [N]": float(np.nanmax(force))},
     )  # fmt: skip
 
 
 def residual_moment(r: Recording, s: PlausibilitySettings) -> Measure | str:
     """Moment on the root that no contact explains, over peak external force times height of the centre of mass [%]."""
-    found = _residual(r)
+    found = _residual(r, s)
     if isinstance(found, str):
         return found
     _, moment, peak, what, height = found
@@ -47,12 +47,12 @@ def residual_moment(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "root residual moment", time=r.time, values=100 * moment / scale, subjects=("the root",), unit="%",
         threshold=100 * s.residual_moment, source=SOURCES["root residual moment"],
         phrase=f"needs a moment that nothing explains, {{value}} of {what} times the centre of mass's height,",
-        tolerated_share=s.tolerated_share, note=f"over {what} times {height:.2f} m, {scale:.0f} N\u00b7m",
+        settings=s, note=f"over {what} times {height:.2f} m, {scale:.0f} N\u00b7m",
         details=_rms(moment, "N.m") | {"peak [N.m]": float(np.nanmax(moment))},
     )  # fmt: skip
 
 
-def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
+def _residual(r: Recording, s: PlausibilitySettings) -> tuple[Array, Array, float, str, float] | str:
     """Norms of the root's force and moment (T,), the scale of force and its name, and the centre of mass's height."""
     if r.motion is None or r.skeleton is None:
         return NO_SKELETON
@@ -63,7 +63,7 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
     if _carried_by_nothing(r):
         return NO_GROUND
     known = np.where(r.force_known, 1.0, np.nan)  # a force that was not measured cannot be missed
-    force, moment = (known * np.linalg.norm(r.motion.tau[:, i : i + 3], axis=1) for i in (0, 3))
+    force, moment = known * np.linalg.norm(r.motion.tau[:, :3], axis=1), known * _moment(r, s)
     if not np.isfinite(force).any():
         return "torques are not known"
     acting = np.linalg.norm(r.contact_wrench[:, :3] + r.external_force, axis=1)
@@ -72,6 +72,18 @@ def _residual(r: Recording) -> tuple[Array, Array, float, str, float] | str:
         peak, what = r.weight, "body weight"
     height = float(np.nanmean(r.motion.com[:, 2])) - r.floor if r.floor is not None else 0.55 * r.stature  # as standing
     return force, moment, peak, what, max(height, 0.1 * r.stature)
+
+
+def _moment(r: Recording, s: PlausibilitySettings) -> Array:
+    """(T,) [N.m] norm of the root's moment, less what soles beyond the points of estimated forces explain."""
+    assert r.motion is not None
+    moment = (r.motion.rotations[:, 0] @ r.motion.tau[:, 3:6, None])[..., 0]
+    if r.floor is None or r.motion.contacts.bodies is not None:
+        return np.asarray(np.linalg.norm(moment, axis=1))
+    # M = d x F: a force F that acts d further out
+    reach = s.support_distance * np.maximum(r.contact_wrench[:, 2], 0.0)
+    level = np.maximum(np.hypot(moment[:, 0], moment[:, 1]) - reach, 0.0)
+    return np.hypot(level, moment[:, 2])
 
 
 def _carried_by_nothing(r: Recording) -> bool:
@@ -96,7 +108,7 @@ def friction(r: Recording, s: PlausibilitySettings) -> Measure | str:
         values.append(np.where(clear, np.hypot(force[:, 0], force[:, 1]) / np.where(clear, normal, 1.0), np.nan))
     return judged(
         "friction", time=r.time, values=np.stack(values, 1), subjects=tuple(forces), unit="", threshold=s.friction,
-        source=SOURCES["friction"], phrase="needs a friction coefficient of {value}", tolerated_share=s.tolerated_share,
+        source=SOURCES["friction"], phrase="needs a friction coefficient of {value}", settings=s,
         note=f"of forces above {s.least_force:g} body weights",
     )  # fmt: skip
 
@@ -110,7 +122,7 @@ def pull(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "pull of the floor", time=r.time, values=values, subjects=tuple(forces), unit="% BW",
         threshold=100 * s.pull, source=SOURCES["pull of the floor"],
-        phrase="is pulled down with {value}", tolerated_share=s.tolerated_share, note="BW: body weight",
+        phrase="is pulled down with {value}", settings=s, note="BW: body weight",
     )  # fmt: skip
 
 
@@ -145,7 +157,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",
         threshold=100 * s.support_distance, source=SOURCES["balance"], phrase="lies {value} outside the support",
-        tolerated_share=s.tolerated_share, note="judged where the motion needs support and no force is missing",
+        settings=s, note="judged where the motion needs support and no force is missing",
     )  # fmt: skip
 
 
@@ -183,7 +195,7 @@ def joint_torque(r: Recording, s: PlausibilitySettings) -> Measure | str:
         return f"{NO_STRENGTH if who else NO_PERSON}: settings.strength gives it"
     return judged(
         "joint torque", time=r.time, values=np.stack(values, 1), subjects=tuple(names), unit="%", threshold=100.0,
-        source=SOURCES["joint torque"], phrase=f"exerts {{value}} of {_capacity(s)}", tolerated_share=s.tolerated_share,
+        source=SOURCES["joint torque"], phrase=f"exerts {{value}} of {_capacity(s)}", settings=s,
         note=_torque_note(s, without),
     )  # fmt: skip
 
@@ -216,7 +228,7 @@ def joint_power(r: Recording, s: PlausibilitySettings) -> Measure | str:
     return judged(
         "joint power", time=r.time, values=np.fmax(power, 0.0 * power), subjects=tuple(n for n, _ in columns),
         unit="W/kg", threshold=s.power, source=SOURCES["joint power"], phrase="generates {value}",
-        tolerated_share=s.tolerated_share, note=f"over {who.mass:.1f} kg of body mass",
+        settings=s, note=f"over {who.mass:.1f} kg of body mass",
     )  # fmt: skip
 
 

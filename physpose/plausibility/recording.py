@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from physpose.result import FitResult
 
 STANDARD_GRAVITY = 9.80665  # [m/s^2] the scale of forces where nothing weighs anything
+LOADED = 0.05  # body weights on a foot that is held by the floor: a filter leaves less before and after a contact
 LOW = 0.02  # [m] a point of a loaded foot so near the floor touches it
 EARTH = np.array([0.0, 0.0, -9.81])
 
@@ -194,12 +195,20 @@ def _touching(
         own = [contacts.points.index(p.name) for p in skeleton.contact_points if p.name in contacts.points]
         active = contacts.active[:, own]
         return tuple(contacts.points[i] for i in own), active, active
-    loaded = {b: contacts.active[:, [i == b for i in contacts.bodies]].any(1) for b in contacts.bodies}
-    none, bearing = np.zeros(len(ground), bool), np.zeros(ground.shape[:2], bool)
-    for c, point in enumerate(skeleton.contact_points):
-        bearing[:, c] = np.any([loaded.get(b, none) for b in _inwards(skeleton, point.body)], axis=0)
+    force = np.linalg.norm(contacts.force, axis=2)
+    held = _by_point(skeleton, contacts.bodies, force > LOADED * skeleton.mass * STANDARD_GRAVITY)
     low = ground[..., 2] - (floor or 0.0) < LOW
-    return tuple(p.name for p in skeleton.contact_points), bearing & low, bearing
+    bearing = _by_point(skeleton, contacts.bodies, contacts.active)
+    return tuple(p.name for p in skeleton.contact_points), held & low, bearing
+
+
+def _by_point(skeleton: Skeleton, bodies: tuple[str, ...], loaded: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T, C) of each contact point: is a force on its body, or on one between it and the root, ``loaded`` (T, n)."""
+    found = np.zeros((len(loaded), len(skeleton.contact_points)), bool)
+    for c, point in enumerate(skeleton.contact_points):
+        path = _inwards(skeleton, point.body)
+        found[:, c] = loaded[:, [b in path for b in bodies]].any(1)
+    return found
 
 
 def _inwards(skeleton: Skeleton, body: str) -> list[str]:

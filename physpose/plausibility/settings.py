@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite, radians
+from typing import Any
 
-from physpose.errors import InputError
+from physpose.errors import InputError, UnknownNameError
 
 HICKS = "Hicks et al. 2015, J Biomech Eng 137:020905"
 MOCAP = "drop jumps by optical motion capture at 100 Hz (Uhlrich et al. 2023, PLoS Comput Biol 19:e1011462) stay below"
@@ -45,7 +46,8 @@ class PlausibilitySettings:
     residual_moment: float = 0.01  # of peak external force times height of the centre of mass (Hicks et al. 2015)
     friction: float = 1.0  # coefficient: rubber on dry rough floor; judgement
     pull: float = 0.05  # body weights: a floor does not hold feet down; as much as the root's residual may be
-    support_distance: float = 0.03  # [m] of the zero-moment point outside the contact points: soles reach further
+    support_distance: float = 0.03  # [m] of the zero-moment point outside the contact points: soles reach further; the
+    # moment of an estimated force that acts so much further out is no residual either
     least_force: float = 0.1  # body weights: forces smaller than that have no meaningful direction
 
     # the person's capacity
@@ -61,8 +63,10 @@ class PlausibilitySettings:
     help_force: float = 0.10  # body weights (RMS) a hand at the pelvis gives; judgement
     help_moment: float = 0.05  # body weights times stature (RMS); judgement
 
-    # the clip
-    tolerated_share: float = 0.0  # of the frames may fail a measure before the clip fails it
+    # the clip: a limit is taken as two standard deviations of what sound recordings show. Of normal errors 5 % lie
+    # beyond two, and nothing (0.006 %) beyond four
+    tolerated_share: float = 0.05  # of the judged frames may fail a measure before the clip fails it
+    gross: float = 2.0  # times the limit: one frame beyond fails the clip
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -72,6 +76,24 @@ class PlausibilitySettings:
         for name, pair in self.strength.items():
             if len(pair) != 2 or not (pair[0] < 0 < pair[1]):
                 raise InputError(f"strength of {name} {pair!r}; (negative, positive) [N.m] needed, as (-80.0, 200.0)")
+
+
+def settings_of(texts: Mapping[str, str]) -> PlausibilitySettings:
+    """Thresholds by their names, as text: {"friction": "0.6"}.
+
+    Raises:
+        InputError: no number, or one that makes no sense; UnknownNameError: no such threshold, those that exist.
+    """
+    known = [f.name for f in fields(PlausibilitySettings) if f.name != "strength"]
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        if name not in known:
+            raise UnknownNameError("setting", name, known)
+        try:
+            values[name] = float(text)
+        except ValueError:
+            raise InputError(f"setting {name}={text!r}: a number is needed") from None
+    return PlausibilitySettings(**values)
 
 
 SOURCES = {

@@ -57,7 +57,7 @@ def _measures(r: Recording, s: PlausibilitySettings, u: Upright) -> dict[str, Me
         name: judged(
             name, time=r.time, values=100 * windowed_rms(x, r.time, WINDOW), subjects=("the motion",), unit=unit,
             threshold=100 * threshold, source=SOURCES[name], phrase=f"needs a helping {what} (RMS) to stay upright",
-            tolerated_share=s.tolerated_share, details=more, note=f"RMS over {WINDOW:g} s; BW: body weight",
+            settings=s, details=more, note=f"RMS over {WINDOW:g} s; BW: body weight",
         )
         for name, (x, threshold, unit, what, more) in rows.items()
     }  # fmt: skip

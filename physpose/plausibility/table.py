@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-CELLS = 20  # characters of a timeline
+CELLS = 14  # characters of a timeline
 MOST = 3  # sentences of a measure
 
 
 def print_plausibility(p: Plausibility, console: Console) -> None:
-    """Verdict, a line a measure with its frames against time, then what fails in sentences."""
+    """A line a measure with its frames against time, what fails and what is tolerated in sentences, the verdict."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -28,25 +28,30 @@ def print_plausibility(p: Plausibility, console: Console) -> None:
     table.add_column("measure", no_wrap=True)
     table.add_column("worst", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column("beyond", justify="right", no_wrap=True)
     table.add_column(f"{p.time[0]:.2f} to {p.time[-1]:.2f} s", no_wrap=True)
-    for m in [*p.failed, *(m for m in p.measures if m.passed)]:
+    for m in [*p.failed, *p.tolerated, *(m for m in p.measures if not m.failing.any())]:
         table.add_row(*_cells(m))
     console.print(table)
-    for m in p.failed:
+    for m in (*p.failed, *p.tolerated):
+        mark = "[yellow]tolerated:[/]" if m.passed else "[red]-[/]"
         for f in m.findings[:MOST]:
-            console.print(f"[red]-[/] {escape(f.sentence)}", highlight=False, soft_wrap=True)
+            console.print(f"{mark} {escape(f.sentence)}", highlight=False, soft_wrap=True)
         if len(m.findings) > MOST:
             console.print(f"  and {len(m.findings) - MOST} more of {m.name}", highlight=False)
     for name, why in p.not_judged.items():
         console.print(f"[dim]not judged: {escape(name)} ({escape(why)})[/]", highlight=False, soft_wrap=True)
     word = "[bold green]plausible[/]" if p.passed else "[bold red]not plausible[/]"
-    console.print(f"{word}: {int(p.frames_passed.sum())} of {len(p.time)} frames pass every measure", highlight=False)
+    count = f"{int(p.frames_passed.sum())} of {len(p.time)} frames pass every measure"
+    console.print(f"{word}: {count}; {p.rule}", highlight=False, soft_wrap=True)
 
 
-def _cells(m: Measure) -> tuple[str, str, str, Text]:
+def _cells(m: Measure) -> tuple[str, str, str, str, Text]:
     judged = np.isfinite(m.threshold)
-    name = m.name if m.passed else f"[red]{m.name}[/]"
-    return name, f"{figure(m.value)} {m.unit}".strip(), f"{m.threshold:g}" if judged else "-", _timeline(m)
+    colour = "red" if not m.passed else "yellow" if m.failing.any() else "default"
+    beyond = f"{int(m.failing.sum())}/{m.judged}" if judged else "-"
+    worst, limit = f"{figure(m.value)} {m.unit}".strip(), f"{m.threshold:g}" if judged else "-"
+    return f"[{colour}]{m.name}[/]", worst, limit, beyond, _timeline(m)
 
 
 def _timeline(m: Measure) -> Text:

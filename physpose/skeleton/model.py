@@ -25,6 +25,7 @@ JointKind = Literal["free", "ball", "chain", "fixed"]
 HOLD = "hold_"  # before the name of a point that holds
 N_Q = {"free": 7, "ball": 4, "fixed": 0}
 N_V = {"free": 6, "ball": 3, "fixed": 0}
+FARTHEST = 5.0  # [m] of what is worn from the body that carries it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +373,8 @@ def _attached(name: str, mass: float, com: Array, inertia: Array | None) -> tupl
         raise InputError(f"{name}: mass {mass!r} kg; zero or more is needed")
     if com.shape != (3,) or not np.isfinite(com).all():
         raise InputError(f"{name}: centre of mass {com.tolist()}; three finite numbers [m] in the body's frame needed")
+    if np.linalg.norm(com) > FARTHEST:
+        raise InputError(f"{name}: centre of mass {com.tolist()} m from the body's joint; in mm? give metres")
     if own.shape != (3, 3) or not np.allclose(own, own.T, atol=1e-12) or np.linalg.eigvalsh(own)[0] < -1e-12:
         raise InputError(f"{name}: the inertia must be a symmetric (3, 3) matrix without negative principal moments")
     return com, own

@@ -53,7 +53,7 @@ def plausibility_html(p: Plausibility) -> str:
     """Verdict, timeline and table, for this page and for the report."""
     passed = int(p.frames_passed.sum())
     verdict = "plausible" if p.passed else "not plausible"
-    count = f"{passed} of {len(p.time)} frames pass every measure"
+    count = f"{passed} of {len(p.time)} frames pass every measure; {p.rule}"
     rows = _row_of_all(p) + "".join(_row(m, p.time) for m in _ordered(p))
     head = "<tr><th>Measure</th><th class=num>Worst</th><th class=num>Limit</th><th>Frames</th></tr>"
     ends = "".join(f"<span>{t:.2f} s</span>" for t in (p.time[0], p.time[-1]))
@@ -66,8 +66,8 @@ def plausibility_html(p: Plausibility) -> str:
 
 
 def _ordered(p: Plausibility) -> list[Measure]:
-    """Failed ones first, the worst on top; then the others as they come."""
-    return [*p.failed, *(m for m in p.measures if m.passed)]
+    """Failed ones first, the worst on top; then those that are tolerated, and the others as they come."""
+    return [*p.failed, *p.tolerated, *(m for m in p.measures if not m.failing.any())]
 
 
 def _row_of_all(p: Plausibility) -> str:
@@ -79,7 +79,7 @@ def _row(m: Measure, time: Array) -> str:
     judged = np.isfinite(m.threshold)
     state = np.where(m.failing, BAD, np.where(np.isfinite(m.series) & judged, GOOD, NOT_SEEN))
     limit = f"{m.threshold:g}" if judged else "\u2013"
-    mark = "bad" if not m.passed else "ok" if judged else "info"
+    mark = "bad" if not m.passed else "some" if m.failing.any() else "ok" if judged else "info"
     tip = escape(f"limit: {m.source}" + (f"; {m.note}" if m.note else ""), quote=True)
     return (
         f'<tr class="{mark}" title="{tip}"><th scope=row><i class="{mark}"></i>{escape(m.name)}</th>'

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from physpose.result import CoordinateResult, FitResult
 from physpose.skeleton.model import HOLD
@@ -86,6 +87,7 @@ MAIN = ("hip_", "knee_", "ankle_", "lumbar_", "arm_", "elbow_")  # shown at once
 def sections(result: FitResult) -> list[Section]:
     """All plots of a result, in the report's order."""
     angles = "Right and left against time."
+    gaps = "" if result.torques_known.all() else " Gaps: a force that acts there was not measured."
     torques = "Net joint torque by inverse dynamics: what muscles, ligaments and contact inside the joint add up to."
     power = "Torque times angular velocity: positive where the joint gives energy to the body, negative where it takes."
     if any(b.joint.kind == "ball" for b in result.skeleton.bodies):
@@ -95,8 +97,8 @@ def sections(result: FitResult) -> list[Section]:
     return [
         Section(id="body", title="Whole body", note=BODY_NOTE, plots=tuple(_body_plots(result))),
         _joint_section(result, "angles", "Joint angles", angles),
-        _joint_section(result, "torques", "Joint torques", torques),
-        _joint_section(result, "power", "Joint power", power),
+        _joint_section(result, "torques", "Joint torques", torques + gaps),
+        _joint_section(result, "power", "Joint power", power + gaps),
     ]
 
 
@@ -104,7 +106,7 @@ def _joint_section(result: FitResult, what: str, title: str, note: str) -> Secti
     main: list[Plot] = []
     more: list[Plot] = []
     for base, coordinates in _pairs(result).items():
-        plot = _joint_plot(base, coordinates, what)
+        plot = _joint_plot(base, coordinates, what, result.torques_known)
         (main if base.startswith(MAIN) else more).append(plot)
     if not main:  # a body with other names
         main, more = more, []
@@ -122,18 +124,18 @@ def _pairs(result: FitResult) -> dict[str, list[CoordinateResult]]:
     return {base: groups[base] for base in [*known, *(b for b in groups if b not in TITLES)]}
 
 
-def _joint_plot(base: str, coordinates: list[CoordinateResult], what: str) -> Plot:
+def _joint_plot(base: str, coordinates: list[CoordinateResult], what: str, known: NDArray[np.bool_]) -> Plot:
     title, hint = TITLES.get(base) or BALL_TITLES.get(base) or (base.replace("_", " ").capitalize(), "")
     hinge = coordinates[0].unit == "rad"
     unit = {"angles": "deg" if hinge else "m", "torques": coordinates[0].tau_unit, "power": "W"}[what]
-    curves = tuple(_joint_curve(c, what) for c in coordinates)
+    curves = tuple(_joint_curve(c, what, known) for c in coordinates)
     return Plot(title=title, unit=unit, curves=curves, hint=hint if what == "angles" else "", per_kg=what != "angles")
 
 
-def _joint_curve(c: CoordinateResult, what: str) -> Curve:
+def _joint_curve(c: CoordinateResult, what: str, known: NDArray[np.bool_]) -> Curve:
     label, key = {"r": ("right", "r"), "l": ("left", "l"), "": ("", "c")}[side(c.name)]
     angle = np.rad2deg if c.unit == "rad" else np.asarray
-    values = {"angles": angle(c.q), "torques": c.tau, "power": c.power}[what]
+    values = angle(c.q) if what == "angles" else np.where(known, {"torques": c.tau, "power": c.power}[what], np.nan)
     s = c.sigma
     sigma = None if s is None else {"angles": angle(s.q), "torques": s.tau, "power": s.power}[what]
     return Curve(label=label, key=key, values=values, sigma=sigma)
@@ -162,7 +164,8 @@ def _body_plots(result: FitResult) -> Iterator[Plot]:
 def _joint_power(result: FitResult) -> Curve:
     """Sum over all joints; the free-flyer's residual is no joint."""
     skip = result.skeleton.bodies[0].joint.nv if result.skeleton.bodies[0].joint.kind == "free" else 0
-    return Curve(label="all joints", key="c", values=result.power[:, skip:].sum(1))
+    total = result.power[:, skip:].sum(1)
+    return Curve(label="all joints", key="c", values=np.where(result.torques_known, total, np.nan))
 
 
 def _momentum(result: FitResult, first: int) -> tuple[Curve, ...]:

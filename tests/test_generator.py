@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,9 @@ from physpose.skeleton.growth import distribution
 from physpose.skeleton.keypoint_sets import keypoint_edges, keypoint_landmarks
 
 NAMES = physpose.load_skeleton("adult").coordinate_names
-EXACT = DetectorNoise(lasting=0, wandering=0, white=0, occluded=0, scattered=0, dropped=0, lost=0)
+EXACT = DetectorNoise(
+    lasting=0, wandering=0, white=0, occluded=0, scattered=0, dropped=0, lost=0, made_up=0, stuttering=0
+)
 ATOL = 2e-5  # float32, in statures
 
 
@@ -268,7 +272,9 @@ def test_truth_placed_before_the_camera_projects_onto_exact_keypoints():
 def test_noise_grows_where_confidence_falls():
     quiet = {"focal_known": 1.0, "frames": 4, "people": 8}
     exact = generator(noise=EXACT, **quiet)
-    noisy = generator(noise=DetectorNoise(dropped=0, lost=0, lasting=0, quality=0, scattered=0.2), **quiet)
+    noisy = generator(
+        noise=DetectorNoise(dropped=0, lost=0, lasting=0, quality=0, scattered=0.2, made_up=0, stuttering=0), **quiet
+    )
     errors, confidence = [], []
     for i in range(3):
         rng = np.random.default_rng(i)
@@ -281,6 +287,37 @@ def test_noise_grows_where_confidence_falls():
     medians = [float(e[(c >= low) & (c < high)].median()) for low, high in ((0.9, 1.01), (0.5, 0.8), (0.0, 0.3))]
     assert medians[0] < medians[1] < medians[2]
     assert 1.5 < medians[2] / medians[0] < 8
+
+
+def test_hidden_limbs_are_made_up():
+    """Behind something the ends of limbs are off by as much as was measured, the trunk is not, and limbs move whole."""
+    noise = replace(EXACT, occluded=1.0, made_up=0.16, guessed=(0.3, 0.3), sure=(1.0, 1.0))
+    exact, found = (generator(noise=x, people=8).batch(0, 256) for x in (replace(noise, made_up=0.0), noise))
+    off = found.keypoints - exact.keypoints
+    hidden = found.confidence < 0.7
+    marks = keypoint_landmarks("coco17")
+    ankle, knee, hip = (marks.index(f"{j}_l") for j in ("ankle", "knee", "hip"))
+    assert float(off[~hidden].abs().max()) < 0.1
+    both = hidden[..., ankle] & hidden[..., knee]
+    size = [float(off[..., j, :][both].pow(2).mean().sqrt()) for j in (ankle, knee)]
+    assert 1.6 < size[0] / size[1] < 2.4
+    assert float(off[..., hip, :].abs().median()) < 0.2 * size[0]
+    a, k = off[..., ankle, :][both].flatten(), off[..., knee, :][both].flatten()
+    assert float(torch.corrcoef(torch.stack([a, k]))[0, 1]) > 0.7
+
+
+def test_some_videos_stutter():
+    found = generator(noise=replace(EXACT, stuttering=1.0), people=8, frames=20).batch(0, 64)
+    lost = torch.isnan(found.keypoints).all((2, 3)).float().mean(1)
+    assert 0.25 < float(lost.mean()) < 0.5
+    assert float(lost.max()) < 0.95
+    assert not torch.isfinite(found.keypoints).all((2, 3)).all()
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"rate": (0.0, 30.0)}, {"rate": (30.0, 8.0)}])
+def test_sequences_need_frames(wrong):
+    with pytest.raises(InputError, match="frames at"):
+        generator(**wrong)
 
 
 def test_mirrored_people_are_people_of_the_other_side():

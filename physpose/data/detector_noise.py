@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+
+from physpose.skeleton.limbs import Limb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +18,9 @@ class DetectorNoise:
 
     Measured: ``white`` from second differences of the keypoints of Pose2Sim's four videos (2 of 740 px); correlation
     time as in ``EstimationSettings``; ``doubt`` from its distance to the four cameras' triangulation by confidence
-    (median 20 mm at 1, 28 to 40 at 0.8, 40 to 60 at 0.5, 70 to 180 below 0.2). The parts of the error that stay and
+    (median 20 mm at 1, 28 to 40 at 0.8, 40 to 60 at 0.5, 70 to 180 below 0.2); ``made_up`` with a board over the legs
+    in these videos (per axis knees 5 to 15, ankles and feet 11 to 24 % of the height, whatever the confidence below
+    0.8). The parts of the error that stay and
     that wander are each a part of the keypoint's spread that the skeleton states. The rest is judgement.
     """
 
@@ -29,8 +34,11 @@ class DetectorNoise:
     guessed: tuple[float, float] = (0.05, 0.8)  # of what the body or something else hides
     occluded: float = 0.3  # part of sequences with something in front of the person or an image edge across them
     scattered: float = 0.03  # part of keypoints, for a while, that the detector is unsure of for no reason
+    made_up: float = 0.16  # of the stature: error at the end of a limb that something hides, which a detector makes up
+    made_up_time: float = 0.5  # [s] for which it sticks to what it made up
     dropped: float = 0.3  # part of sequences whose detector gives no place below a confidence of 0.3
     lost: float = 0.01  # part of frames without a person
+    stuttering: float = 0.25  # part of sequences that lack up to three quarters of their frames
 
 
 class Detected(NamedTuple):
@@ -41,8 +49,8 @@ class Detected(NamedTuple):
 
 
 def detected(
-    uv: Tensor, hidden: Tensor, size: Tensor, scale: Tensor, spread: Tensor, time: Tensor, noise: DetectorNoise,
-    g: Generator,
+    uv: Tensor, hidden: Tensor, size: Tensor, scale: Tensor, spread: Tensor, time: Tensor, limbs: Sequence[Limb],
+    noise: DetectorNoise, g: Generator,
 ) -> Detected:  # fmt: skip
     """What a detector makes of true places.
 
@@ -53,17 +61,21 @@ def detected(
         scale: (N, T) [px] that a stature measures at the person's distance.
         spread: (N, K) of the keypoints, as part of the stature.
         time: (N, T) [s].
+        limbs: of the keypoints: those of one are made up together.
         noise: the detector.
         g: random numbers.
     """
-    confidence = _confidence(uv, hidden, size, noise, g)
+    outside = ((uv < 0) | (uv > size[:, None, None])).any(-1)
+    nowhere = outside | _behind_something(uv, noise, g)
+    confidence = _confidence(hidden | nowhere, noise, g)
     quality = torch.exp(noise.quality * torch.randn(len(uv), generator=g))[:, None, None, None]
     wandering = noise.wandering * spread[:, None] * torch.exp(noise.doubt * (1 - confidence))
     error = wandering[..., None] * ornstein_uhlenbeck(uv.shape, time, noise.correlation_time, g)
     error = error + noise.white * torch.randn(uv.shape, generator=g)
+    error = error + nowhere[..., None] * noise.made_up * _made_up(uv, time, limbs, noise, g)
     seen = uv + quality * scale[..., None, None] * error
     gone = (torch.rand(len(uv), 1, 1, generator=g) < noise.dropped) & (confidence < 0.3)
-    gone = gone | (torch.rand(*uv.shape[:2], 1, generator=g) < noise.lost)
+    gone = gone | _without_anybody(uv, noise, g)
     return Detected(torch.where(gone[..., None], torch.nan, seen), torch.where(gone, 0.0, confidence))
 
 
@@ -78,11 +90,27 @@ def ornstein_uhlenbeck(shape: torch.Size, time: Tensor, correlation_time: float,
     return torch.stack(out, 1)
 
 
-def _confidence(uv: Tensor, hidden: Tensor, size: Tensor, noise: DetectorNoise, g: Generator) -> Tensor:
+def _made_up(uv: Tensor, time: Tensor, limbs: Sequence[Limb], noise: DetectorNoise, g: Generator) -> Tensor:
+    """Errors (N, T, K, 2), of about one at the ends of limbs, along which they grow: most of it is the whole limb's."""
+    N, T, K, _ = uv.shape
+    names = [*dict.fromkeys(limb.name for limb in limbs)]
+    number, along = torch.tensor([names.index(x.name) for x in limbs]), torch.tensor([x.along for x in limbs])
+    shared = ornstein_uhlenbeck(torch.Size((N, T, len(names), 2)), time, noise.made_up_time, g)
+    own = ornstein_uhlenbeck(uv.shape, time, noise.made_up_time, g)
+    return along[:, None] * (0.95 * shared[:, :, number] + 0.3 * own)
+
+
+def _without_anybody(uv: Tensor, noise: DetectorNoise, g: Generator) -> Tensor:
+    """Frames (N, T, 1) in which the detector finds nobody, or of which there is no picture."""
+    N, T = uv.shape[:2]
+    stutters = torch.rand(N, 1, 1, generator=g) < noise.stuttering
+    share = torch.where(stutters, 0.75 * torch.rand(N, 1, 1, generator=g), noise.lost)
+    return torch.rand(N, T, 1, generator=g) < share
+
+
+def _confidence(doubtful: Tensor, noise: DetectorNoise, g: Generator) -> Tensor:
     """(N, T, K); one level of doubt a sequence and keypoint, since detectors do not change their mind every frame."""
-    N, T, K = hidden.shape
-    outside = ((uv < 0) | (uv > size[:, None, None])).any(-1)
-    doubtful = hidden | outside | _behind_something(uv, noise, g)
+    N, T, K = doubtful.shape
     doubtful = doubtful | (torch.rand(N, 1, K, generator=g) < noise.scattered)
     level = lambda low, high: low + (high - low) * torch.rand(N, 1, K, generator=g)  # noqa: E731
     wobble = 0.05 * torch.randn(N, T, K, generator=g)

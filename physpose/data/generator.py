@@ -23,6 +23,7 @@ from physpose.data.random_motion import MotionMix, RandomMotion
 from physpose.errors import InputError
 from physpose.networks.lifter import View, turn_to_keypoints
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
+from physpose.skeleton.limbs import keypoint_limbs
 from physpose.types import Array
 
 
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
     pose: (
         Tensor  # (N, T, K, 3) [statures], truth: from the middle of the hips, in the axes of ``networks.lifter.Lifted``
     )
+    off: Tensor  # (N, T, K) [statures] root mean square error along an image axis of the keypoints; NaN where missing
     stature: Tensor  # (N,) [m]
     age: Tensor  # (N,) [years]
 
@@ -84,6 +86,11 @@ def _check_ages(groups: tuple[tuple[float, float], ...]) -> None:
             raise InputError(f"ages from {youngest:g} to {oldest:g} years; the younger first, zero or more")
 
 
+def _check_frames(frames: int, rate: tuple[float, float]) -> None:
+    if frames < 1 or not 0 < rate[0] <= rate[1]:
+        raise InputError(f"{frames} frames at {rate[0]:g} to {rate[1]:g} a second; at least one, the lower rate first")
+
+
 class SequenceGenerator:
     """Batches by number. ``stream`` sets apart the sequences for training, validation and test."""
 
@@ -94,8 +101,10 @@ class SequenceGenerator:
         """bank: recorded motions; None: sampled postures alone."""
         self.settings, self.seed, self.stream = settings or GeneratorSettings(), seed, stream
         _check_ages(self.settings.ages)
+        _check_frames(self.settings.frames, self.settings.rate)
         self.motion = RandomMotion(bank, self.settings.mix)
         marks = keypoint_landmarks(self.settings.keypoint_set)
+        self._limbs = keypoint_limbs(self.settings.keypoint_set)
         self._hips = [marks.index("hip_l"), marks.index("hip_r")]
         self._kept: tuple[int, int, Bodies] | None = None
         self._shoulders = [marks.index("shoulder_l"), marks.index("shoulder_r")]
@@ -157,15 +166,16 @@ class SequenceGenerator:
         depth = middle(self._hips)[..., 2].clamp(min=0.1)
         scale = (bodies.stature * cameras.focal)[:, None] / depth
         found = detected(
-            cameras.project(seen), hidden, cameras.size, scale, bodies.spread, bodies.time, s.noise, g
+            cameras.project(seen), hidden, cameras.size, scale, bodies.spread, bodies.time, self._limbs, s.noise, g
         )  # fmt: skip
         R = turn_to_keypoints(found.uv, cameras.focal, cameras.principal_point)
         pose = (true - true[:, :, self._hips].mean(2, keepdim=True)) @ R  # x_turned = R^T x_camera, rows
+        off = (found.uv - cameras.project(true)).norm(dim=-1) / 2**0.5 / scale[..., None]
         told = cameras.focal * torch.exp(s.focal_error * torch.randn(N, generator=g))
         told = torch.where(torch.rand(N, generator=g) < s.focal_known, told, torch.nan)
         return Batch(
             found.uv, found.confidence, bodies.time, View(told, cameras.principal_point),
-            pose / bodies.stature[:, None, None, None], bodies.stature, bodies.age,
+            pose / bodies.stature[:, None, None, None], off, bodies.stature, bodies.age,
         )  # fmt: skip
 
     def _times(self, rng: np.random.Generator, n: int) -> Array:

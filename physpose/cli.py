@@ -214,11 +214,18 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for weights, checkpoint and log")
     train.add_argument("--motions", metavar="FILE", help="recorded motions, .npz (default: sampled postures alone)")
     train.add_argument("--keypoint-set", default="blazepose33", metavar="NAME", help="(default: %(default)s)")
-    train.add_argument("--size", default="small", help="of the network: small, base, paper (default: %(default)s)")
+    train.add_argument(
+        "--size", default="small", help="of the network: small, base, long, paper (default: %(default)s)"
+    )
     train.add_argument("--no-temporal", action="store_true", help="single frames only, without the TMP-Module")
     train.add_argument("--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="[years] (default: 3 to 80)")
     train.add_argument("--steps", type=int, default=2000, help="of the optimiser (default: %(default)s)")
     train.add_argument("--batch", type=int, default=96, help="sequences a step (default: %(default)s)")
+    train.add_argument("--frames", type=int, default=8, help="of a sequence (default: %(default)s)")
+    train.add_argument(
+        "--rate", type=float, nargs=2, default=(8.0, 30.0), metavar=("FROM", "TO"),
+        help="frames a second (default: 8 to 30)",
+    )  # fmt: skip
     train.add_argument(
         "--takes", type=int, default=1, help="batches in turn that film the same bodies (default: %(default)s)"
     )
@@ -469,7 +476,8 @@ def _train(args: argparse.Namespace) -> None:
 
     if args.resume and not (args.out / CHECKPOINT).is_file():
         print(f"{args.out} holds no training yet: it begins", file=sys.stderr)
-    generator = GeneratorSettings(keypoint_set=args.keypoint_set, takes=args.takes)
+    given = {k: getattr(args, k) for k in ("keypoint_set", "takes", "frames")}
+    generator = GeneratorSettings(**given, rate=(args.rate[0], args.rate[1]))
     if args.ages:
         generator = replace(generator, ages=((args.ages[0], args.ages[1]),))
     training = LifterTraining(

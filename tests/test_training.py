@@ -18,7 +18,7 @@ from physpose.data.generator import GeneratorSettings, SequenceGenerator
 from physpose.data.motion_bank import MotionBank
 from physpose.errors import InputError, UnknownNameError
 from physpose.networks.gsr import GSRConfig
-from physpose.networks.lifter import VIEW, load_lifter
+from physpose.networks.lifter import VIEW, LifterConfig, load_lifter
 from physpose.networks.tmp import TMPConfig
 from physpose.networks.weights import save_weights
 from physpose.training import lifter as lifting
@@ -29,9 +29,11 @@ from physpose.training.record import draw_curves
 from physpose.training.settings import Schedule
 
 QUICK = Schedule(steps=6, batch=4, warmup=1, validate_every=2, checkpoint_every=2)
-TINY = (
-    GSRConfig(features=VIEW, embed=8, width=8, node_width=4, trunk=16, blocks=1, dropout=0.2),
-    TMPConfig(window=2, width=16, heads=2),
+TINY = LifterConfig(
+    gsr=GSRConfig(features=VIEW, embed=8, width=8, node_width=4, trunk=16, blocks=1, dropout=0.2),
+    tmp=TMPConfig(window=2, width=16, heads=2),
+    rounds=2,
+    sure=True,
 )
 
 
@@ -180,7 +182,7 @@ def test_a_training_killed_anywhere_resumes_bit_for_bit(tmp_path, training, monk
 
 
 def test_lifter_overfits_ten_sequences_and_its_weights_load(tmp_path, training, monkeypatch):
-    monkeypatch.setitem(lifting.SIZES, "tiny", (replace(TINY[0], dropout=0.0, width=16, trunk=64), TINY[1]))
+    monkeypatch.setitem(lifting.SIZES, "tiny", replace(TINY, gsr=replace(TINY.gsr, dropout=0.0, width=16, trunk=64)))
     ten = SequenceGenerator(None, training.generator).batch(0, 10)
     monkeypatch.setattr(SequenceGenerator, "batch", lambda *_: ten)
     schedule = Schedule(steps=250, batch=10, lr=5e-3, warmup=5, validate_every=50)
@@ -211,8 +213,34 @@ def test_starting_weights_must_fit(tmp_path, training):
         train_lifter(tmp_path / "c", other, QUICK, start=start)
     with pytest.raises(InputError, match=r"gsr.width 8 in the file, 64 wanted"):
         train_lifter(tmp_path / "c", replace(training, size="small"), QUICK, start=start)
-    with pytest.raises(UnknownNameError, match="small, base, paper"):
+    with pytest.raises(UnknownNameError, match="small, base, long, paper"):
         train_lifter(tmp_path / "c", replace(training, size="huge"), QUICK)
+
+
+def test_a_lifter_with_another_temporal_part_lends_its_gsr(training, monkeypatch):
+    monkeypatch.setitem(lifting.SIZES, "tiny", replace(TINY, rounds=1, sure=False))
+    lent, whole = (lifting.Lifter(lifter_config(training)) for _ in range(2))
+    module = lifting.Lifter(replace(TINY, gsr=lent.config.gsr))
+    before = {n: p.clone() for n, p in module.named_parameters()}
+    lifting.begin(module, lent)
+    for name, p in module.named_parameters():
+        torch.testing.assert_close(p, lent.get_parameter(name) if name.startswith("gsr.") else before[name])
+    lifting.begin(whole, lent)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), lent.parameters(), strict=True))
+
+
+def test_the_likelihood_is_that_of_normal_errors(training):
+    """Of errors e and sigma: log sigma + e^2 / (2 sigma^2), e seen along two, one, two axes."""
+    task = LifterTask(training, QUICK)
+    data = task.data.batch(0, 4)
+    sigma = torch.rand(*data.off.shape, 3) + 0.1
+    pose = data.pose + torch.tensor([0.3, -0.1, 0.2])
+    found = float(task.doubt(lifting.Lifted(pose, pose, sigma, torch.ones(1)), data))
+    e2 = torch.stack([torch.full_like(data.off, 0.05), torch.full_like(data.off, 0.04), data.off**2], -1)
+    axes = torch.tensor([2.0, 1.0, 2.0])
+    each = axes * (sigma.log() + e2 / (2 * sigma**2))
+    each[..., 2][torch.isnan(data.off)] = 0.0
+    assert found == pytest.approx(float(each.mean()), rel=1e-5)
 
 
 def test_people_held_out_are_not_trained_on():

@@ -20,6 +20,9 @@ from physpose.skeleton.keypoint_sets import keypoint_names
 from physpose.spatial import turn_of_z
 
 SHIPPED = Path(__file__).parent / "weights_files"
+USUAL_SIGMA = 0.03  # [statures], about, from which what is learned starts
+ACROSS, ALONG, OF_KEYPOINT = range(3)  # the view; the 2D keypoint: what the numbers of ``Lifted.sigma`` are of
+DOUBTS = 3
 VIEW = 4  # numbers a frame that tell where its box is: see ``view_features``
 
 
@@ -29,6 +32,8 @@ class LifterConfig:
 
     gsr: GSRConfig = field(default_factory=lambda: GSRConfig(features=VIEW))  # with ``VIEW`` features
     tmp: TMPConfig | None = field(default_factory=TMPConfig)  # None: single frames only
+    rounds: int = 1  # of TMP, each on what the one before made of the sequence
+    sure: bool = False  # does it say how sure it is
 
 
 class View(NamedTuple):
@@ -47,6 +52,9 @@ class Lifted(NamedTuple):
 
     pose: Tensor  # (*b, T, K, 3), of GSR and TMP
     single: Tensor  # (*b, T, K, 3), of GSR alone
+    # (*b, T, K, 3) standard deviations, of a lifter that is ``sure``: of the pose across and along the view, and of the
+    # 2D keypoint itself along an image axis
+    sigma: Tensor | None
     seen: Tensor  # (*b, T) bool, does the frame have a keypoint to go by; else its pose is TMP's guess from others
 
 
@@ -60,7 +68,14 @@ class Lifter(nn.Module):
         self.config = config
         self.gsr = GSR(config.gsr)
         n = len(keypoint_names(config.gsr.keypoint_set))
-        self.tmp = None if config.tmp is None else TMP(n, config.gsr.trunk, config.tmp)
+        self.tmp, self.further = None, nn.ModuleList()
+        if config.tmp is not None:
+            self.tmp = TMP(n, config.gsr.trunk, config.tmp)
+            self.further = nn.ModuleList(TMP(n, config.tmp.width, config.tmp) for _ in range(config.rounds - 1))
+        d = config.gsr.trunk if config.tmp is None else config.tmp.width
+        self.doubt = None
+        if config.sure:
+            self.doubt = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, DOUBTS * n))
 
     def forward(self, keypoints: Tensor, confidence: Tensor | None, time: Tensor, view: View | None = None) -> Lifted:
         """Lift a sequence.
@@ -76,8 +91,12 @@ class Lifter(nn.Module):
         features = view_features(box, view)[..., None, :].expand(*p.shape[:-1], VIEW)
         frame = self.gsr(p, confidence, features)
         seen = torch.isfinite(keypoints).all(-1).any(-1)
-        pose = frame.pose if self.tmp is None else self.tmp(frame.pose, frame.feature, time, seen)
-        return Lifted(pose, frame.pose, seen)
+        pose, feature = frame.pose, frame.feature
+        for i, tmp in enumerate([*([] if self.tmp is None else [self.tmp]), *self.further]):
+            # the first guesses from frames that show something, the next look at what was guessed, too
+            pose, feature = tmp.enhanced(pose, feature, time, seen if i == 0 else None)
+        sigma = None if self.doubt is None else USUAL_SIGMA * self.doubt(feature).unflatten(-1, (-1, DOUBTS)).exp()
+        return Lifted(pose, frame.pose, sigma, seen)
 
 
 def person_box(keypoints: Tensor) -> Box:
@@ -89,16 +108,30 @@ def person_box(keypoints: Tensor) -> Box:
 def turn_to_keypoints(keypoints: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
     """R (*b, T, 3, 3) that turns the optical axis onto the ray to the mean of the keypoints seen (*b, T, K, 2) [px].
 
-    x_camera = R x_turned. Unit where nothing is seen. focal () or (*b), principal_point (2,) or (*b, 2) [px].
+    x_camera = R x_turned. In frames where nothing is seen it leads on from frame to frame; unit where nothing ever is.
+    focal () or (*b), principal_point (2,) or (*b, 2) [px].
     """
-    seen = torch.isfinite(keypoints).all(-1, keepdim=True)
-    count = seen.sum(-2)
-    centre = torch.where(seen, keypoints, 0).sum(-2) / count.clamp(min=1)
+    there = torch.isfinite(keypoints).all(-1, keepdim=True)
+    count = there.sum(-2)
+    seen = count[..., 0] > 0
+    centre = bridged(torch.where(there, keypoints, 0).sum(-2) / count.clamp(min=1), seen)
     point = principal_point[..., None, :] if principal_point.ndim > 1 else principal_point
     f = focal[..., None, None] if focal.ndim else focal
     ray = torch.cat([(centre - point) / f, torch.ones_like(centre[..., :1])], -1)
-    ray = torch.where(count > 0, ray, torch.tensor([0.0, 0, 1]).to(ray))
+    ray = torch.where(seen.any(-1)[..., None, None], ray, torch.tensor([0.0, 0, 1]).to(ray))
     return turn_of_z(ray / ray.norm(dim=-1, keepdim=True))
+
+
+def bridged(x: Tensor, seen: Tensor) -> Tensor:
+    """Values (*b, T, d) of frames not ``seen`` (*b, T) linear between the nearest seen ones, held at the ends."""
+    T = seen.shape[-1]
+    frame = torch.arange(T, device=seen.device).expand(seen.shape)
+    before = torch.where(seen, frame, -1).cummax(-1).values
+    after = torch.where(seen, frame, T).flip(-1).cummin(-1).values.flip(-1)
+    before, after = torch.where(before < 0, after, before), torch.where(after >= T, before, after)
+    a, b = (i.clamp(0, T - 1)[..., None].expand(x.shape) for i in (before, after))
+    share = (frame - before) / (after - before).clamp(min=1)
+    return torch.lerp(x.gather(-2, a), x.gather(-2, b), share[..., None].to(x.dtype))
 
 
 def view_features(box: Box, view: View | None) -> Tensor:
@@ -124,9 +157,9 @@ def save_lifter(lifter: Lifter, path: str | os.PathLike[str], about: Mapping[str
 
 
 def load_lifter(
-    path: str | os.PathLike[str], *, keypoint_set: str | None = None, like: LifterConfig | None = None
+    path: str | os.PathLike[str], *, keypoint_set: str | None = None, like: GSRConfig | None = None
 ) -> Lifter:
-    """The lifter of a file, ready for use (evaluation mode).
+    """The lifter of a file, ready for use (evaluation mode). ``like``: what its GSR must be.
 
     Raises:
         InputError: no lifter in it, or one for another keypoint set or of another structure than asked for.
@@ -135,14 +168,14 @@ def load_lifter(
     try:
         saved = about["lifter"]
         tmp = None if saved["tmp"] is None else TMPConfig(**saved["tmp"])
-        config = LifterConfig(gsr=GSRConfig(**saved["gsr"]), tmp=tmp)
+        config = LifterConfig(**{**saved, "gsr": GSRConfig(**saved["gsr"]), "tmp": tmp})
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} holds no lifter of this version ({error})") from error
     found = config.gsr.keypoint_set
     if keypoint_set not in (None, found):
         raise InputError(f"{path} is a lifter of the keypoint set {found!r}, not of {keypoint_set!r}")
-    if like is not None and like != config:
-        raise InputError(f"{path} is another lifter: {_difference(config, like)}")
+    if like is not None and like != config.gsr:
+        raise InputError(f"{path} is another lifter: {_difference(config.gsr, like)}")
     lifter = Lifter(config)
     load_weights(lifter, path)
     return lifter.eval()
@@ -154,10 +187,7 @@ def shipped_lifter(keypoint_set: str) -> Lifter | None:
     return load_lifter(path, keypoint_set=keypoint_set) if path.is_file() else None
 
 
-def _difference(found: LifterConfig, wanted: LifterConfig) -> str:
+def _difference(found: GSRConfig, wanted: GSRConfig) -> str:
     """The fields in which two structures differ."""
     a, b = asdict(found), asdict(wanted)
-    flat = [{f"{k}.{n}": v for k in ("gsr", "tmp") for n, v in (x[k] or {"": None}).items()} for x in (a, b)]
-    names = dict.fromkeys((*flat[0], *flat[1]))
-    differs = [n for n in names if flat[0].get(n) != flat[1].get(n)]
-    return ", ".join(f"{n} {flat[0].get(n)} in the file, {flat[1].get(n)} wanted" for n in differs)
+    return ", ".join(f"gsr.{n} {a[n]} in the file, {b[n]} wanted" for n in a if a[n] != b[n])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,14 @@ class TMPConfig:
     future: int = 0  # frames after it, 0 in the paper; more look ahead, for recordings
     width: int = 256  # d' of the history's encoding
     heads: int = 4  # of the cross-attention
+    informed: bool = False  # does the history hold frame features beside poses and velocities; the paper's does not
+
+
+class Enhanced(NamedTuple):
+    """What the TMP-Module makes of a frame."""
+
+    pose: Tensor  # (*b, T, K, 3)
+    feature: Tensor  # (*b, T, d') A_t
 
 
 class TMP(nn.Module):
@@ -38,7 +47,8 @@ class TMP(nn.Module):
             raise InputError(f"no TMP-Module has {config}: window >= 1, future >= 0, heads must divide width")
         self.config = config
         d = config.width
-        self.encoder = nn.Sequential(nn.Linear(6 * n_keypoints, d), nn.GELU(), nn.Linear(d, d))  # Phi_enc
+        told = 6 * n_keypoints + feature * config.informed
+        self.encoder = nn.Sequential(nn.Linear(told, d), nn.GELU(), nn.Linear(d, d))  # Phi_enc
         self.W_Q, self.W_KV = nn.Linear(feature, d), nn.Linear(d, 2 * d)
         self.age = nn.Sequential(nn.Linear(1, 64), nn.GELU(), nn.Linear(64, 2 * d))  # added to a frame's K and V
         self.rest = nn.Parameter(0.02 * torch.randn(2 * d))  # K and V of the rest token
@@ -61,10 +71,14 @@ class TMP(nn.Module):
             time: (T,) or (*b, T) [s], strictly increasing.
             seen: (*b, T) bool, frames with anything to see; others are not attended to. None: all.
         """
+        return self.enhanced(pose, feature, time, seen).pose
+
+    def enhanced(self, pose: Tensor, feature: Tensor, time: Tensor, seen: Tensor | None = None) -> Enhanced:
+        """As ``forward``, with the features behind it."""
         alpha, V = self._attend(pose, feature, time, seen)
         # A_t = softmax(Q K^T / sqrt(d_k)) V + W F_t
         A = (alpha[..., None, :] @ V).squeeze(-2).flatten(-2) + self.current(feature)
-        return pose + self.pred(A).unflatten(-1, (-1, 3))
+        return Enhanced(pose + self.pred(A).unflatten(-1, (-1, 3)), A)
 
     def attention(self, pose: Tensor, feature: Tensor, time: Tensor, seen: Tensor | None = None) -> Tensor:
         """Weights (*b, T, heads, 1 + window + future) of the rest token and of each frame of the window."""
@@ -75,7 +89,9 @@ class TMP(nn.Module):
         time = _checked_time(time, batch, T)
         index, there = self._window(T, seen)
         ages = (time[..., index] - time[..., :, None]) / PACE  # (*b, T, window)
-        KV = self.W_KV(self.encoder(_motion(pose, time)))  # once a frame, however many windows it is in
+        told = _motion(pose, time)
+        told = torch.cat([told, feature], -1) if self.config.informed else told
+        KV = self.W_KV(self.encoder(told))  # once a frame, however many windows it is in
         KV = KV[..., index, :] + self.age(ages[..., None].to(pose.dtype))
         KV = torch.cat([self.rest.expand(*KV.shape[:-2], 1, -1), KV], -2)
         split = (self.config.heads, -1)

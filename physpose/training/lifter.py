@@ -17,7 +17,18 @@ from physpose.errors import UnknownNameError
 from physpose.losses import stsp_net as losses
 from physpose.networks.graph import skeleton_graph
 from physpose.networks.gsr import GSRConfig
-from physpose.networks.lifter import VIEW, Lifted, Lifter, LifterConfig, View, load_lifter, save_lifter
+from physpose.networks.lifter import (
+    ACROSS,
+    ALONG,
+    OF_KEYPOINT,
+    VIEW,
+    Lifted,
+    Lifter,
+    LifterConfig,
+    View,
+    load_lifter,
+    save_lifter,
+)
 from physpose.networks.tmp import TMPConfig
 from physpose.progress import SILENT, Progress
 from physpose.skeleton import load_skeleton
@@ -29,9 +40,17 @@ from physpose.training.settings import Schedule
 
 UNIT = "statures"
 SIZES = {
-    "small": (GSRConfig(features=VIEW, width=64, trunk=256), TMPConfig(width=128, future=5)),
-    "base": (GSRConfig(features=VIEW, width=64, own=True, blocks=3), TMPConfig(width=128, future=5)),
-    "paper": (GSRConfig(features=VIEW), TMPConfig()),  # widths and window as printed: no frames ahead
+    "small": LifterConfig(gsr=GSRConfig(features=VIEW, width=64, trunk=256), tmp=TMPConfig(width=128, future=5)),
+    "base": LifterConfig(
+        gsr=GSRConfig(features=VIEW, width=64, own=True, blocks=3), tmp=TMPConfig(width=128, future=5)
+    ),
+    "long": LifterConfig(  # sees a second on both sides: people go on behind what hides them
+        gsr=GSRConfig(features=VIEW, width=64, own=True, blocks=3),
+        tmp=TMPConfig(window=12, future=12, width=160, informed=True),
+        rounds=2,
+        sure=True,
+    ),
+    "paper": LifterConfig(gsr=GSRConfig(features=VIEW), tmp=TMPConfig()),  # as printed: no frames ahead
 }
 """Structures by name: the keypoint set is put in where they are used."""
 
@@ -50,6 +69,7 @@ class LifterTraining:
     angles: float = 0.1  # beta_2, per radian
     velocity: float = 1e-3  # gamma_1 of the TMP objective, per (statures/s)^2
     acceleration: float = 1e-7  # gamma_2, per (statures/s^2)^2
+    doubt_weight: float = 0.01  # of the likelihood of what the network says of its own errors
     validation_batches: int = 8
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
 
@@ -62,15 +82,15 @@ def lifter_config(training: LifterTraining) -> LifterConfig:
     """
     if training.size not in SIZES:
         raise UnknownNameError("lifter size", training.size, SIZES)
-    gsr, tmp = SIZES[training.size]
-    gsr = replace(gsr, keypoint_set=training.generator.keypoint_set)
+    size = SIZES[training.size]
+    gsr, tmp = replace(size.gsr, keypoint_set=training.generator.keypoint_set), size.tmp
     if training.own is not None:
         gsr = replace(gsr, own=training.own)
     if training.layers is not None:
         gsr = replace(gsr, layers=training.layers)
-    if training.window is not None:
+    if tmp is not None and training.window is not None:
         tmp = replace(tmp, window=training.window, future=training.window if tmp.future else 0)
-    return LifterConfig(gsr=gsr, tmp=tmp if training.temporal else None)
+    return replace(size, gsr=gsr, tmp=tmp if training.temporal else None)
 
 
 class LifterTask:
@@ -111,6 +131,9 @@ class LifterTask:
         if module.tmp is None or step < self.training.single_steps * self.schedule.steps:
             return gsr, terms
         tmp, more = self.sequence(out.pose, data)
+        if out.sigma is not None:
+            more["doubt"] = self.doubt(out, data)
+            tmp = tmp + self.training.doubt_weight * more["doubt"]
         return losses.joint_objective(torch.zeros(()), gsr, tmp), terms | more
 
     def single(self, pose: Tensor, data: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -135,6 +158,17 @@ class LifterTask:
         t = self.training
         return losses.tmp_objective(*terms.values(), gamma1=t.velocity, gamma2=t.acceleration), terms
 
+    def doubt(self, out: Lifted, data: Batch) -> Tensor:
+        """Negative log-likelihood () of what is off by what the network says of it; the pose itself is held."""
+        assert out.sigma is not None
+        off, seen = (out.pose.detach() - data.pose) ** 2, torch.isfinite(data.off)
+        r2 = torch.empty_like(out.sigma)
+        r2[..., ACROSS], r2[..., ALONG] = off[..., :2].mean(-1), off[..., 2]
+        r2[..., OF_KEYPOINT] = torch.where(seen, data.off, 0.0) ** 2
+        axes = torch.tensor([2.0, 1.0, 2.0]).to(r2).repeat(*seen.shape, 1)
+        axes[..., OF_KEYPOINT] *= seen
+        return (axes * (out.sigma.log() + 0.5 * r2 / out.sigma**2)).mean()
+
     def validate(self, module: Lifter, step: int) -> float:
         """Mean distance from the truth [statures] on people held out, 12 joints."""
         if not self._validation:
@@ -153,7 +187,8 @@ def train_lifter(
     bank: MotionBank | None = None, start: Path | None = None, resume: bool = False, device: str = "cpu",
     progress: Progress = SILENT,
 ) -> Course:  # fmt: skip
-    """Train a lifter; see ``loop.train``. ``start``: weights to begin with, of the same keypoint set and structure.
+    """Train a lifter; see ``loop.train``. ``start``: weights to begin with, of the same keypoint set and structure; of
+    another temporal part, GSR's alone.
 
     Raises:
         InputError, UnknownNameError, TrainingError: what was given and what is possible.
@@ -163,8 +198,14 @@ def train_lifter(
     torch.manual_seed(schedule.seed)
     module = Lifter(lifter_config(training))
     if start is not None:
-        module.load_state_dict(load_lifter(start, like=module.config).state_dict())
+        begin(module, load_lifter(start, like=module.config.gsr))
     return train(task, module, schedule, folder, resume=resume, device=device, progress=progress)
+
+
+def begin(module: Lifter, found: Lifter) -> None:
+    """Take over a lifter's weights: GSR's, and the temporal part's where that is of one structure, too."""
+    part = (module, found) if module.config == found.config else (module.gsr, found.gsr)
+    part[0].load_state_dict(part[1].state_dict())
 
 
 def device_of(module: Lifter) -> torch.device:

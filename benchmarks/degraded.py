@@ -7,11 +7,12 @@ motion capture: something in front of the upper or lower body in the middle half
 the picture in front, motion blur, darkness, few pixels, lost frames. The pictures are real, what spoils them is not.
 Errors [mm] are of 12 joint centres from the middle of the hips, one rotation a clip removed; where a method has no
 frame, what it says before and after counts. Detector: MediaPipe's own 3D. + APRS: ``refine`` on it. + chain and
-physics: ``physpose.fit`` with its defaults on the same keypoints, height given; and the same with the shipped lifter's
-3D in place of MediaPipe's. Keypoints are kept in FOLDER. Pieces are of at most 3 s, 30 frames a second. Strengths were
-set, after a first look, so that at the middle one MediaPipe still finds the person in most frames; what tracking takes
-for one person (``detectors/tracking.py``) was chosen with these spoiled pictures, and eight clean clips, in view.
-What the detector saw in each scene at the middle strength, against what it saw of the clean piece, stands before.
+physics: ``physpose.fit`` with its defaults on the same keypoints, height given. Keypoints are kept in FOLDER. Pieces
+are of at most 3 s, 30 frames a second. Strengths were set, after a first look, so that at the middle one MediaPipe
+still finds the person in most frames; what tracking takes for one person (``detectors/tracking.py``) was chosen with
+these spoiled pictures, and eight clean clips, in view, and that generated detectors make up what is hidden
+(``benchmarks/made_up.py``) after these scenes had shown it. What the detector saw in each scene at the middle
+strength, against what it saw of the clean piece, stands before.
 Prints tables; writes degraded.json and degraded.png.
 """
 
@@ -35,7 +36,6 @@ import physpose
 from physpose.detectors import detect
 from physpose.errors import NoPersonError
 from physpose.estimation.aprs import refine
-from physpose.estimation.settings import EstimationSettings
 from physpose.io.tables import replace_file
 from physpose.io.video import Image, Video
 from physpose.progress import SILENT
@@ -46,7 +46,7 @@ from physpose.types import Keypoints2D
 RESULTS = Path(__file__).parent / "results"
 EVERY, LONGEST = 2, 90  # of 60 frames a second; frames of a piece
 DONOR = {"walk": "walk_ts", "walk_ts": "walk", "STS": "walk"}  # who walks through the picture
-METHODS = ("detector", "+ tracking", "+ APRS", "+ chain and physics", "the same, lifter")
+METHODS = ("detector", "+ tracking", "+ APRS", "+ chain and physics")
 ASTRAY, OFF = 0.10, 0.05  # of a person's height
 SURE = 0.9
 HEAD = 0.1  # of a person's height, from the eyes to below the chin
@@ -222,7 +222,8 @@ def keypoints_of(file: Path, make: Callable[[], tuple[Pictures, np.ndarray]]) ->
 
         return Keypoints2D(
             keypoint_set=KEYPOINT_SET, names=NAMES, time=data["time"], uv=data["uv"], confidence=data["confidence"],
-            landmarks=data["landmarks"], image_size=tuple(int(v) for v in data["size"]), source=file.stem,
+            landmarks=data["landmarks"], image_size=tuple(int(v) for v in data["size"]),
+            source=f"MediaPipe pose landmarker, {file.stem}",
         )  # fmt: skip
 
 
@@ -274,8 +275,8 @@ def errors(piece: Piece, kp: Keypoints2D) -> dict[str, float]:
         seen = one_person(kp)
     except NoPersonError:
         return dict.fromkeys(METHODS, float("nan"))
-    fits = (physpose.fit(kp, height=piece.height, settings=EstimationSettings(lift=lift)) for lift in (False, True))
-    tracks = (landmarks(kp), landmarks(seen.keypoints), refined(seen.keypoints), *map(joint_track, fits))
+    fit = physpose.fit(kp, height=piece.height)
+    tracks = (landmarks(kp), landmarks(seen.keypoints), refined(seen.keypoints), joint_track(fit))
     return {name: error(track, piece) for name, track in zip(METHODS, tracks, strict=True)}
 
 
@@ -350,7 +351,7 @@ def print_row(row: dict) -> None:
 
 
 def summary(rows: list[dict], scenes: Sequence[str]) -> list[dict]:
-    """Means over the clips in which somebody was found, growth over the same clips' clean pieces, and whether each
+    """Means over the clips in which somebody was found, growth over the same clips' clean pieces, and whether the
     fit's is less than half of the detector's."""
     mean = lambda part: {m: float(np.nanmean([r[m] for r in part])) if part else float("nan") for m in METHODS}  # noqa: E731
     spotless = {r["clip"]: r for r in rows if r["scene"] == "clean"}
@@ -363,7 +364,7 @@ def summary(rows: list[dict], scenes: Sequence[str]) -> list[dict]:
             grown = {m: found[m] - before[m] for m in METHODS}
             out.append({
                 "scene": scene, "strength": strength, "clip": "mean", **found, "growth": grown,
-                "clips": len(part), "half": {m: bool(grown[m] < 0.5 * grown[METHODS[0]]) for m in METHODS[3:]},
+                "clips": len(part), "half": bool(grown[METHODS[-1]] < 0.5 * grown[METHODS[0]]),
             })  # fmt: skip
     return out
 
@@ -387,7 +388,7 @@ def draw(piece: Piece, donor: Piece, means: list[dict], scenes: Sequence[str], c
                 a.plot(*person[[i, j]].T, color="tab:orange", lw=1.5)
         a.set(title=scene, xticks=[], yticks=[])
         rows = [clean, *(r for r in means if r["scene"] == scene)]
-        for m, color in zip(METHODS, ("tab:orange", "tab:olive", "tab:green", "tab:blue", "tab:purple"), strict=True):
+        for m, color in zip(METHODS, ("tab:orange", "tab:olive", "tab:green", "tab:blue"), strict=True):
             b.plot(range(len(rows)), [r[m] for r in rows], "o-", color=color, label=m)
         ticks = ["clean", *(r["strength"].split()[0] for r in rows[1:])]
         b.set(xticks=range(len(rows)), xticklabels=ticks, ylim=(0, None), xlabel=SCENES[scene][0])
@@ -435,7 +436,7 @@ def main() -> int:
         g = row["growth"]
         print(f"{row['scene']}, {row['strength']}: grows by " + ", ".join(f"{m} {g[m]:.1f}" for m in METHODS)
               + f" mm in {row['clips']} clips; less than half: "
-              + ", ".join("yes" if h else "NO" for h in row["half"].values()))  # fmt: skip
+              + ("yes" if row["half"] else "NO"))  # fmt: skip
     frames = {c: len(pieces[c].time) for c in options.clips}
     report = {"environment": {"torch": torch.__version__, "frames": frames}, "rows": rows, "means": means,
               "detections": saw}  # fmt: skip

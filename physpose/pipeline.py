@@ -33,13 +33,14 @@ from physpose.estimation.dynamics import dynamics_of
 from physpose.estimation.gravity import fall_of_poses
 from physpose.estimation.holds import check_holds
 from physpose.estimation.settings import CHECKS, EstimationSettings
-from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory
+from physpose.estimation.trajectory import Trajectory, fit_rig_trajectory, fit_trajectory, stature_of
 from physpose.estimation.video_problem import CameraPrior
 from physpose.io.camera import camera_from, focal_prior
 from physpose.io.video import Video
 from physpose.marker_sources import is_marker_source
 from physpose.progress import SILENT, Progress, Stage
 from physpose.result import FitResult
+from physpose.seen import hidden_limbs, with_lost_pictures
 from physpose.skeleton import load_skeleton
 from physpose.skeleton.keypoint_sets import KEYPOINT_NAMES
 from physpose.skeleton.load import refuse_description
@@ -236,6 +237,7 @@ def _look(source: Any, detector: str, of_video: dict[str, Any], progress: Progre
     if camera is not None and is_video(source):
         camera_from(camera, Video.open(source).image_size)  # wrong ones are told before the long work
     seen = observe(source, **options)
+    seen = replace(seen, keypoints=with_lost_pictures(seen.keypoints))
     return _SeenByOne(seen, *camera_prior(camera, seen))
 
 
@@ -261,7 +263,8 @@ class _SeenByOne:
             Assumption(what="focal length", value=f"{camera.focal:.0f} px", source="estimated"),
             Assumption(what="camera height", value=f"{camera.position[2]:.2f} m", source="estimated"),
         )
-        doubts = (*self.shown.warnings, *focal_caveat(camera, self.prior))
+        hidden = hidden_limbs(replace(self.shown.keypoints, doubt=trajectory.doubt), stature_of(trajectory.skeleton))
+        doubts = (*self.shown.warnings, *hidden, *focal_caveat(camera, self.prior))
         if gravity.any():
             doubts += tilt_caveat(camera)
         return (*lines, *self.shown.assumptions), doubts

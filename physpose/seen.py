@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from physpose.errors import InputError
+from physpose.skeleton.limbs import END, keypoint_limbs
 from physpose.types import Array, Keypoints2D
 
 MIN_KEYPOINTS = 4  # in a frame, to say that the person is seen
@@ -16,7 +19,9 @@ LIMB_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 FOOT = ("ankle", "heel", "toe", "foot")
 GAP = 0.25  # [s]
 NO_PICTURE = 1.0  # [s] a gap without any picture, where nothing says that the person was not there
+BETWEEN = 1 / 15  # [s] frames where pictures were lost are so far apart at most, as those of a coarse pass
 STRAY = 0.25  # [s]
+HIDDEN = 0.05  # statures; what a detector sees is off by 0.02, what it makes up by 0.05 to 0.25 (benchmarks/made_up.py)
 GAP_STEPS = 5  # median time steps: slow frame rates have no gap in every step
 
 
@@ -94,6 +99,16 @@ def without_stray_ends(time: Array, seen: NDArray[np.bool_]) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def with_lost_pictures(kp: Keypoints2D) -> Keypoints2D:
+    """The same with frames of nobody where pictures were lost, up to ``NO_PICTURE``: there is a motion there, too."""
+    steps = np.diff(kp.time)
+    usual = float(np.quantile(steps, 0.1)) if len(steps) else 0.0
+    apart = max(usual, BETWEEN)
+    lost = np.flatnonzero((steps > max(1.5 * usual, BETWEEN)) & (steps < NO_PICTURE))
+    between = [np.linspace(kp.time[i], kp.time[i + 1], int(np.ceil(steps[i] / apart - 1e-6)) + 1)[1:-1] for i in lost]
+    return kp.with_frames(np.concatenate(between)) if any(map(len, between)) else kp
+
+
 def longest_gap(time: Array, seen: NDArray[np.bool_]) -> float:
     """Longest time [s] in which the person is not seen, in frames without them or in missing frames; else 0."""
     return float(_gaps(time, seen, GAP).max(initial=0.0))
@@ -116,6 +131,38 @@ def rarely_seen(kp: Keypoints2D) -> tuple[str, ...]:
         return ()
     joints = (f"hardly ever seen: {', '.join(rare)}; the motion there is a guess, and so are its torques",)
     return (*joints, *_unseen_feet(kp.names, seen))
+
+
+def hidden_limbs(kp: Keypoints2D, stature: float) -> tuple[str, ...]:
+    """A warning that names arms and legs of which a detector makes up for longer than ``GAP`` what something hides.
+
+    Where a lifter doubts the keypoints (``doubt``); ``stature`` [m].
+    """
+    told = [f"{_said(name)} from {a:.2f} to {b:.2f} s" for name, a, b in _hidden(kp, HIDDEN * stature) if b - a > GAP]
+    if not told:
+        return ()
+    return (
+        f"hidden, or beyond the detector: {', '.join(told)}; what it says of them there seems made up and hardly "
+        "counts, the motion is a guess",
+    )
+
+
+def _hidden(kp: Keypoints2D, limit: float) -> Iterator[tuple[str, float, float]]:
+    """Each limb, and the longest time [s] in which the doubt of its end lies above ``limit`` [m]."""
+    limbs = keypoint_limbs(kp.keypoint_set)
+    seen = seen_frames(kp)
+    for name in sorted({limb.name for limb in limbs if limb.along == END}):
+        doubt = np.zeros((kp.n_frames, 1)) if kp.doubt is None else kp.doubt[0][:, [x == (name, END) for x in limbs]]
+        doubtful = seen & (np.nan_to_num(doubt).max(1, initial=0.0) > limit)
+        edges = np.flatnonzero(np.diff(np.r_[0, doubtful.astype(int), 0])).reshape(-1, 2)
+        spans = [(name, float(kp.time[a]), float(kp.time[b - 1])) for a, b in edges]
+        yield from sorted(spans, key=lambda span: span[1] - span[2])[:1]
+
+
+def _said(limb: str) -> str:
+    """ "left arm" of "arm_l"."""
+    part, _, side = limb.partition("_")
+    return f"{'left' if side == 'l' else 'right'} {part}"
 
 
 def _unseen_feet(names: tuple[str, ...], seen: Array) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Keypoints2D:
     uv: Array  # (P, T, K, 2) [px], x right, y down
     confidence: Array  # (P, T, K) in 0..1
     landmarks: Array | None = None  # (P, T, K, 3) [m], detector's own 3D: camera axes, origin mid-hip
+    doubt: Array | None = None  # (P, T, K) [m] how far off, along an image axis, a lifter takes uv to be; NaN: not told
     image_size: tuple[int, int] | None = None  # width, height [px]
     source: str = "array"
 
@@ -71,15 +72,32 @@ class Keypoints2D:
 
     def persons(self, index: list[int]) -> Keypoints2D:
         """The same with only the persons of ``index``, in that order."""
-        landmarks = None if self.landmarks is None else self.landmarks[index]
-        return replace(self, uv=self.uv[index], confidence=self.confidence[index], landmarks=landmarks)
+        part = {name: _of(getattr(self, name), index) for name in _OF_PERSONS}
+        return replace(self, **part)
 
     def frames(self, keep: slice | NDArray[np.intp]) -> Keypoints2D:
         """The same with only the frames of ``keep``."""
-        landmarks = None if self.landmarks is None else self.landmarks[:, keep]
-        return replace(
-            self, time=self.time[keep], uv=self.uv[:, keep], confidence=self.confidence[:, keep], landmarks=landmarks
-        )
+        part = {name: _of(getattr(self, name), (slice(None), keep)) for name in _OF_PERSONS}
+        return replace(self, time=self.time[keep], **part)
+
+    def with_frames(self, time: Array) -> Keypoints2D:
+        """The same with more frames at ``time`` (N,) [s], in which nobody is seen."""
+        order = np.argsort(np.concatenate([self.time, time]), kind="stable")
+        nobody = {name: 0.0 if name == "confidence" else np.nan for name in _OF_PERSONS}
+        part = {name: _longer(getattr(self, name), len(time), x, order) for name, x in nobody.items()}
+        return replace(self, time=np.concatenate([self.time, time])[order], **part)
+
+
+_OF_PERSONS = ("uv", "confidence", "landmarks", "doubt")  # (P, T, K, ...)
+
+
+def _of(x: Array | None, index: Any) -> Any:
+    return None if x is None else x[index]
+
+
+def _longer(x: Array | None, n: int, value: float, order: NDArray[np.intp]) -> Any:
+    """x (P, T, ...) with ``n`` more frames of ``value``, in ``order``."""
+    return None if x is None else np.concatenate([x, np.full((len(x), n, *x.shape[2:]), value)], 1)[:, order]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import torch
 
 import physpose
 from physpose.chain import KinematicChain
+from physpose.data.detector_noise import DetectorNoise
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.random_motion import MotionMix
 from physpose.errors import InputError
@@ -17,7 +18,7 @@ from physpose.estimation.lifting import lifts, with_lifted_landmarks
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import fit_trajectory
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
-from physpose.networks.lifter import SHIPPED, load_lifter, shipped_lifter
+from physpose.networks.lifter import SHIPPED, load_lifter, shipped_lifter, turn_to_keypoints
 from physpose.skeleton.keypoint_sets import keypoint_landmarks, keypoint_names
 from physpose.types import Array, Keypoints2D
 
@@ -77,6 +78,23 @@ def test_every_frame_is_lifted_and_metres_follow_the_stature():
     assert np.median(steps) < 0.05  # neighbours of one motion, though lifted apart
 
 
+def test_the_ray_leads_on_where_nothing_is_seen():
+    """Rays to one keypoint that moves evenly: with frames taken away, the axes are those of the whole."""
+    u = torch.linspace(100.0, 500.0, 9)
+    uv = torch.stack([u, torch.full_like(u, 240.0)], -1)[:, None]
+    focal, point = torch.tensor(800.0), torch.tensor([320.0, 240.0])
+    whole = turn_to_keypoints(uv, focal, point)
+    torch.testing.assert_close(whole[:, :, 2], torch.nn.functional.normalize(
+        torch.stack([(u - 320) / 800, torch.zeros_like(u), torch.ones_like(u)], -1), dim=-1
+    ))  # fmt: skip
+    gone = uv.clone()
+    gone[[3, 4, 5]] = torch.nan
+    torch.testing.assert_close(turn_to_keypoints(gone, focal, point), whole)
+    gone[:2] = torch.nan
+    torch.testing.assert_close(turn_to_keypoints(gone, focal, point)[:3], whole[2].expand(3, 3, 3))
+    torch.testing.assert_close(turn_to_keypoints(gone * torch.nan, focal, point), torch.eye(3).expand(9, 3, 3))
+
+
 def test_frames_where_nothing_is_seen_have_no_landmarks():
     (batch, _) = batches("coco17")
     kp = keypoints(batch, 0, "coco17")
@@ -90,6 +108,59 @@ def test_frames_where_nothing_is_seen_have_no_landmarks():
     single = with_lifted_landmarks(kp.frames(slice(0, 1)), 800.0, point, 1.7).landmarks
     assert single is not None
     assert single.shape == (1, 1, 17, 3)
+
+
+@pytest.mark.parametrize("keypoint_set", SETS)
+def test_lifters_doubt_what_is_made_up(keypoint_set):
+    """Against the true errors of the generated keypoints: larger where these are, and of their size."""
+    told, true = [], []
+    for batch in batches(keypoint_set, frames=24, rate=(8.0, 20.0), noise=DetectorNoise(occluded=0.7)):
+        for n in range(16):
+            point = batch.view.principal_point[n].tolist()
+            kp = keypoints(batch, n, keypoint_set)
+            told.append(with_lifted_landmarks(kp, float(batch.view.focal[n]), tuple(point), 1.0).doubt[0])
+            true.append(batch.off[n].double().numpy())
+    told, true = (np.concatenate(x).ravel() for x in (told, true))
+    seen = np.isfinite(true)
+    told, true = told[seen], true[seen]
+    rms = [np.sqrt((true[part] ** 2).mean()) for part in (told < 0.02, (told > 0.02) & (told < 0.05), told > 0.08)]
+    assert rms[0] < 0.02
+    assert rms[0] < rms[1] < rms[2]
+    assert rms[2] > 0.06
+    assert 0.6 < np.sqrt(((true / told) ** 2).mean()) < 1.7
+
+
+def test_feet_share_the_doubt_of_their_ankles():
+    (batch, _) = batches("coco17")
+    kp = keypoints(batch, 0, "coco17")
+    marks, inner = keypoint_landmarks("halpe26"), keypoint_landmarks("coco17")
+    places = [marks.index(m) for m in inner]
+    uv, confidence = np.full((1, kp.n_frames, 26, 2), 5.0), np.ones((1, kp.n_frames, 26))
+    uv[:, :, places], confidence[:, :, places] = kp.uv, kp.confidence
+    more = replace(kp, keypoint_set="halpe26", names=keypoint_names("halpe26"), uv=uv, confidence=confidence)
+    doubt = with_lifted_landmarks(more, 800.0, (320.0, 240.0), 1.7).doubt[0]
+    np.testing.assert_array_equal(doubt[:, marks.index("heel_l")], doubt[:, marks.index("ankle_l")])
+    np.testing.assert_array_equal(doubt[:, marks.index("big_toe_r")], doubt[:, marks.index("ankle_r")])
+    assert np.isfinite(doubt[:, places]).all()
+    assert np.isnan(doubt[:, marks.index("mid_hip")]).all()
+
+
+def test_a_doubted_keypoint_counts_as_little_as_it_is_sure():
+    (batch, _) = batches("blazepose33")
+    kp = replace(keypoints(batch, 0, "blazepose33"), confidence=np.ones((1, 8, 33)))
+    camera = CameraPrior(image_size=(640, 480), focal=800.0, sigma_log_focal=0.0, principal_point=(320.0, 240.0))
+    problem = VideoProblem(KinematicChain(physpose.load_skeleton("adult")), kp, camera, True)
+    state = problem._prior_state()
+    state = replace(state, q=state.q.expand(8, -1) + torch.tensor([4.0] + [0.0] * (state.q.shape[1] - 1)))
+    rate = torch.full((8,), 0.1, dtype=torch.float64)
+    plain = problem._reprojection(kp, rate, state).weight
+    doubt = np.full((1, 8, 33), 1e-3)
+    doubt[0, 2, 27], doubt[0, 3, 28] = 0.4, np.nan
+    found = problem._reprojection(replace(kp, doubt=doubt), rate, state).weight
+    ratio = (found / plain).nan_to_num(1.0)
+    expected = torch.ones(8, 33, dtype=torch.float64)
+    expected[2, 27] = (problem.set.sigma[27] / 0.4) ** 2 if np.isfinite(kp.uv[0, 2, 27, 0]) else 1.0
+    torch.testing.assert_close(ratio, expected)
 
 
 def test_sets_without_a_lifter_stay_as_they_are():

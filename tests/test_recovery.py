@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,9 @@ from physpose.chain import KinematicChain
 from physpose.estimation.settings import EstimationSettings
 from physpose.pipeline import fit
 from physpose.result import FitResult
+from physpose.skeleton.limbs import keypoint_limbs
 from physpose.skeleton.model import Skeleton
+from physpose.types import Array, Keypoints2D
 from sims import planted, walk
 from sims.common import Simulation
 
@@ -135,3 +139,58 @@ def test_feet_that_do_not_slide_do_not_shorten_path_and_focal_length(adult, walk
     assert result.camera is not None
     assert result.camera.focal == pytest.approx(camera.focal, rel=0.05)
     assert path == pytest.approx(true_path, rel=0.02)
+
+
+def hidden_legs(kp: Keypoints2D, begin: float, end: float, stature: float = 400.0) -> Keypoints2D:
+    """Knees and all below them made up from ``begin`` to ``end`` [s]: each leg drifts, the detector half sure."""
+    uv, confidence = kp.uv.copy(), kp.confidence.copy()
+    during = (kp.time > begin) & (kp.time < end)
+    phase = np.pi * (kp.time[during] - begin) / (end - begin)
+    for i, limb in enumerate(keypoint_limbs(kp.keypoint_set)):
+        if limb.name.startswith("leg") and limb.along > 0.2:
+            way = np.array([1.0, -0.4]) if limb.name.endswith("r") else np.array([-1.0, -0.4])
+            uv[0, during, i] += 0.16 * stature * limb.along * np.sin(phase)[:, None] * way
+            confidence[0, during, i] = 0.5
+    return replace(kp, uv=uv, confidence=confidence)
+
+
+def test_legs_that_a_detector_made_up_are_doubted(walked):
+    """The shipped lifter tells what is made up: the fit is off by less than half of one that believes the detector."""
+    camera = beside(walked)
+    keypoints, keep = filmed(walked, camera, fps=FPS, landmark_noise=None)
+    spoiled = hidden_legs(keypoints, 0.7, 1.3)
+    results = [
+        fit(kp, camera=camera.focal, settings=EstimationSettings(lift=lift), **ADULT)
+        for kp, lift in ((keypoints, True), (spoiled, True), (spoiled, False))
+    ]
+    told = [[w for w in r.warnings if "leg from" in w] for r in results]
+    assert [len(t) for t in told] == [0, 1, 0]
+    assert "left leg from 0.7" in told[1][0]
+    assert "right leg from 0.7" in told[1][0]
+    clean, doubted, believed = (compare(r, walked, keep, camera).position for r in results)
+    assert believed - clean > 0.01
+    assert doubted - clean < 0.5 * (believed - clean)
+
+
+def test_lost_pictures_are_bridged(walked):
+    """A third of a second without pictures: the result has frames there, and they are about right."""
+    camera = beside(walked)
+    keypoints, keep = filmed(walked, camera, fps=FPS, landmark_noise=None)
+    shown = np.flatnonzero((keypoints.time < 0.8) | (keypoints.time > 1.13))
+    result = fit(keypoints.frames(shown), camera=camera.focal, **ADULT)
+    between = (result.time > 0.8) & (result.time < 1.13)
+    assert between.sum() >= 4
+    assert np.diff(result.time).max() < 0.07
+    assert np.isnan(result.keypoints.uv[0, between]).all()
+    true = KinematicChain(walked.skeleton).fk(torch.as_tensor(at(walked, result.time))).p.numpy()
+    p, p_true = result.camera.to_camera(result.positions), camera.to_camera(true)
+    off = np.linalg.norm((p - p[:, :1]) - (p_true - p_true[:, :1]), axis=-1).mean(1)
+    assert off[between].mean() < off[~between].mean() + 0.03
+    first = result.sigma.q.shape[1] - len(result.coordinate_names)
+    knees = [first + result.coordinate_names.index(f"knee_angle_{s}") for s in "rl"]
+    assert result.sigma.q[between][:, knees].mean() > 1.25 * result.sigma.q[~between][:, knees].mean()
+
+
+def at(sim: Simulation, time: Array) -> Array:
+    """q at the nearest of the simulation's steps."""
+    return sim.q[np.abs(sim.time[:, None] - time).argmin(0)]

@@ -14,6 +14,7 @@ import physpose
 from physpose import load_skeleton
 from physpose.errors import InputError, NoPersonError
 from physpose.progress import SILENT
+from physpose.seen import with_lost_pictures
 from physpose.sources import Observations, observe
 from physpose.types import Keypoints2D
 
@@ -68,6 +69,40 @@ def test_a_gap_is_told_with_its_length():
 
 def test_a_blink_is_not_worth_a_warning():
     assert observed(marched((40, 43))).warnings == ()
+
+
+def with_times(kp: Keypoints2D, time: np.ndarray) -> Keypoints2D:
+    return replace(kp.frames(np.arange(len(time))), time=time)
+
+
+def test_frames_without_a_picture_are_filled_in():
+    """A gap of 0.4 s at 30 frames a second gets frames of nobody, at most a fifteenth of a second apart."""
+    whole = marched()
+    time = np.delete(whole.time, slice(10, 21))  # of 30 frames a second
+    kp = with_lost_pictures(with_times(whole, time))
+    new = ~np.isin(kp.time, time)
+    assert np.isnan(kp.uv[0, new]).all()
+    assert not kp.confidence[0, new].any()
+    assert np.diff(kp.time).max() < 1 / 15 + 1e-6
+    assert (np.diff(kp.time) > 0.03).all()
+    assert new.sum() == 5
+    np.testing.assert_array_equal(kp.uv[0, ~new], whole.uv[0, : len(time)])
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        np.arange(20) / 5,  # slow, but nothing is lost
+        np.arange(20) / 30,
+        np.cumsum(np.tile([1 / 60, 1 / 30], 10)),  # a phone's
+        np.r_[np.arange(10), np.arange(11, 21)] / 60,  # one lost at 60 frames a second
+        np.r_[np.arange(10) / 30, 2 + np.arange(10) / 30],  # longer than a blink: nobody says what happened
+        np.array([0.0]),
+    ],
+)
+def test_videos_that_miss_nothing_stay_as_they_are(time):
+    kp = with_times(marched(), time)
+    assert with_lost_pictures(kp) is kp
 
 
 def test_the_larger_person_is_chosen_unless_told():

@@ -10,8 +10,9 @@ import torch
 
 from physpose.errors import InputError
 from physpose.estimation.settings import EstimationSettings
-from physpose.networks.lifter import Lifter, View, shipped_lifter
+from physpose.networks.lifter import OF_KEYPOINT, Lifter, View, shipped_lifter
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
+from physpose.skeleton.limbs import END, keypoint_limbs
 from physpose.types import Array, Keypoints2D
 
 RATE = 12.0  # [1/s] a lifter looks at every so many frames: it was trained at 8 to 30, and sees the further at fewer
@@ -44,7 +45,7 @@ def _places(inner: str, outer: str) -> list[int] | None:
 def with_lifted_landmarks(
     kp: Keypoints2D, focal: float, principal_point: tuple[float, float], stature: float, lifter: Lifter | None = None
 ) -> Keypoints2D:
-    """The keypoints of one person (P = 1) with ``landmarks`` [m] from a lifter; as they are where none is shipped.
+    """The keypoints of one person (P = 1) with a lifter's ``landmarks`` and ``doubt``; as they are without a lifter.
 
     A larger set is lifted by its COCO keypoints; the others have no 3D then (NaN). Axes as ``Keypoints2D.landmarks``
     and ``initialise.viewing_rotation`` have them: of a camera turned to the person.
@@ -62,22 +63,30 @@ def with_lifted_landmarks(
     places = _places(lifter.config.gsr.keypoint_set, kp.keypoint_set)
     if places is None:
         raise InputError(f"a lifter of {lifter.config.gsr.keypoint_set} cannot lift {kp.keypoint_set}")
-    landmarks = np.full((*kp.uv.shape[1:3], 3), np.nan)
+    found = np.full((*kp.uv.shape[1:3], 4), np.nan)
     for p in (slice(a, a + PIECE) for a in range(0, kp.n_frames, PIECE)):
-        landmarks[p, places] = stature * _lifted(lifter, kp.frames(p), places, focal, principal_point)
-    return replace(kp, landmarks=landmarks[None])
+        found[p, places] = stature * _lifted(lifter, kp.frames(p), places, focal, principal_point)
+    doubt = found[:, _told_by(places, kp.keypoint_set), 3] if lifter.config.sure else None
+    return replace(kp, landmarks=found[None, ..., :3], doubt=None if doubt is None else doubt[None])
+
+
+def _told_by(places: list[int], keypoint_set: str) -> list[int]:
+    """For each keypoint of a set the one whose doubt it shares: itself, or the end of the limb that it is on."""
+    limbs = keypoint_limbs(keypoint_set)
+    ends = {limbs[p].name: p for p in places if limbs[p].along == END}
+    return [i if i in places else ends.get(limb.name, i) for i, limb in enumerate(limbs)]
 
 
 @torch.inference_mode()
 def _lifted(
     lifter: Lifter, kp: Keypoints2D, places: list[int], focal: float, principal_point: tuple[float, float]
 ) -> Array:
-    """Poses (T, len(places), 3) [statures] of some keypoints; NaN in frames where nothing is seen."""
+    """Poses and doubts of the 2D keypoints (T, len(places), 3 + 1) [statures]; no poses where nothing is seen."""
     step = 1
     if kp.n_frames > 1:
         step = max(1, round(1 / (RATE * float(np.median(np.diff(kp.time))))))
     view = View(torch.tensor(focal), torch.tensor(principal_point))
-    pose = np.full((kp.n_frames, len(places), 3), np.nan)
+    out = np.full((kp.n_frames, len(places), 4), np.nan)
     for first in range(min(step, kp.n_frames)):  # every step-th frame, then the frames between in the same way
         rows = slice(first, None, step)
         uv, confidence, time = (
@@ -85,5 +94,7 @@ def _lifted(
             for x in (kp.uv[0, rows][:, places], kp.confidence[0, rows][:, places], kp.time[rows] - kp.time[0])
         )
         found = lifter(uv, torch.nan_to_num(confidence), time, view)
-        pose[rows] = torch.where(found.seen[:, None, None], found.pose, torch.nan).double().numpy()
-    return pose
+        out[rows, :, :3] = torch.where(found.seen[:, None, None], found.pose, torch.nan).double().numpy()
+        if found.sigma is not None:
+            out[rows, :, 3] = found.sigma[..., OF_KEYPOINT].double().numpy()
+    return out

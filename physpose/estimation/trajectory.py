@@ -48,6 +48,7 @@ class Trajectory:
     iterations: int
     cost: float
     term_costs: dict[str, float]
+    doubt: Array | None = None  # of the keypoints, as in ``Keypoints2D``
 
 
 def fit_trajectory(
@@ -65,10 +66,14 @@ def fit_trajectory(
     """
     with one_thread():
         if lifts(settings or EstimationSettings(), kp, gravity):
-            stature = skeleton.subject.height if skeleton.subject else USUAL_STATURE
-            kp = with_lifted_landmarks(kp, camera.focal, camera.principal_point, stature)
+            kp = with_lifted_landmarks(kp, camera.focal, camera.principal_point, stature_of(skeleton))
         problem = VideoProblem(KinematicChain(skeleton), kp, camera, height_known, settings, gravity)
-        return _fit(problem, kp, on_progress or (lambda fraction: None))
+        return replace(_fit(problem, kp, on_progress or (lambda fraction: None)), doubt=kp.doubt)
+
+
+def stature_of(skeleton: Skeleton) -> float:
+    """[m] of the person that a skeleton stands for."""
+    return skeleton.subject.height if skeleton.subject else USUAL_STATURE
 
 
 def fit_rig_trajectory(
@@ -110,7 +115,8 @@ class _Coarse:
 
 def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) -> _Coarse:
     """Solve at a low frame rate, contacts found in between; ``shared`` holds body and camera if they are known."""
-    kp = kp.frames(coarse_frames(kp.time, problem.settings.coarse_rate))
+    seen = np.flatnonzero(np.isfinite(kp.uv).any((0, 2, 3)))
+    kp = kp.frames(seen[coarse_frames(kp.time[seen], problem.settings.coarse_rate)])
     known = shared is not None
     state = first_guess(problem, kp, shared)
     heights: tuple[float | None, ...] = (None,) * 3

@@ -91,8 +91,11 @@ class VideoProblem(MotionProblem):
         R, t = state.R_camera_world, state.q[:, :3].clone()
         t[:, 2] -= state.height
         pixels = state.log_focal.exp() / (t @ R[2]).clamp(min=0.3)
-        sigma = torch.as_tensor(self.set.sigma) * pixels[:, None]
-        weight = torch.where(seen, confidence, 0.0) / sigma**2 * time_weight[:, None]
+        weight = torch.where(seen, confidence, 0.0) / (torch.as_tensor(self.set.sigma) * pixels[:, None]) ** 2
+        if kp.doubt is not None:  # of what is hidden a detector makes up more than its confidence tells
+            doubt = torch.nan_to_num(torch.as_tensor(kp.doubt[0])) * pixels[:, None]
+            weight = torch.minimum(weight, 1 / doubt**2)
+        weight = weight * time_weight[:, None]
         return Reprojection(
             uv=torch.as_tensor(kp.uv[0]),
             weight=torch.nan_to_num(weight),  # a keypoint without confidence is not seen

@@ -12,7 +12,6 @@ from physpose.errors import InputError
 from physpose.estimation.settings import EstimationSettings
 from physpose.networks.lifter import OF_KEYPOINT, Lifter, View, shipped_lifter
 from physpose.skeleton.keypoint_sets import keypoint_landmarks
-from physpose.skeleton.limbs import END, keypoint_limbs
 from physpose.types import Array, Keypoints2D
 
 RATE = 12.0  # [1/s] a lifter looks at every so many frames: it was trained at 8 to 30, and sees the further at fewer
@@ -66,15 +65,7 @@ def with_lifted_landmarks(
     found = np.full((*kp.uv.shape[1:3], 4), np.nan)
     for p in (slice(a, a + PIECE) for a in range(0, kp.n_frames, PIECE)):
         found[p, places] = stature * _lifted(lifter, kp.frames(p), places, focal, principal_point)
-    doubt = found[:, _told_by(places, kp.keypoint_set), 3] if lifter.config.sure else None
-    return replace(kp, landmarks=found[None, ..., :3], doubt=None if doubt is None else doubt[None])
-
-
-def _told_by(places: list[int], keypoint_set: str) -> list[int]:
-    """For each keypoint of a set the one whose doubt it shares: itself, or the end of the limb that it is on."""
-    limbs = keypoint_limbs(keypoint_set)
-    ends = {limbs[p].name: p for p in places if limbs[p].along == END}
-    return [i if i in places else ends.get(limb.name, i) for i, limb in enumerate(limbs)]
+    return replace(kp, landmarks=found[None, ..., :3], doubt=found[None, ..., 3] if lifter.config.sure else None)
 
 
 @torch.inference_mode()

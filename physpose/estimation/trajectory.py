@@ -115,8 +115,8 @@ class _Coarse:
 
 def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) -> _Coarse:
     """Solve at a low frame rate, contacts found in between; ``shared`` holds body and camera if they are known."""
-    seen = np.flatnonzero(np.isfinite(kp.uv).any((0, 2, 3)))
-    kp = kp.frames(seen[coarse_frames(kp.time[seen], problem.settings.coarse_rate)])
+    kp = _with_anybody(kp)
+    kp = kp.frames(coarse_frames(kp.time, problem.settings.coarse_rate))
     known = shared is not None
     state = first_guess(problem, kp, shared)
     heights: tuple[float | None, ...] = (None,) * 3
@@ -134,6 +134,12 @@ def _coarse(problem: VideoProblem, kp: Keypoints2D, shared: CameraState | None) 
     if not known:  # the floor is, now
         problem = problem.at_its_pace(kp, solution, found_with, free)
     return _Coarse(problem, torch.as_tensor(kp.time), solution)
+
+
+def _with_anybody(kp: Keypoints2D) -> Keypoints2D:
+    """The frames that show somebody: at a low rate others would take their place."""
+    seen = np.flatnonzero(np.isfinite(kp.uv).any((0, 2, 3)))
+    return kp.frames(seen) if len(seen) else kp
 
 
 def without_floor(problem: VideoProblem, kp: Keypoints2D, state: CameraState) -> CameraState:

@@ -62,7 +62,7 @@ def hidden_joints(piece: Piece, share: float) -> Array:
     clean = piece.seen
     assert clean is not None
     seen = seen_in(piece, hide(piece, share, False, np.random.default_rng(0)))
-    height = float(np.median(np.ptp(clean.uv[0, ..., 1], axis=1)))
+    height = float(np.nanmedian(np.ptp(clean.uv[0, ..., 1], axis=1)))
     same = np.abs(clean.time[:, None] - seen.time).argmin(0)
     T = len(piece.time)
     hidden = (seen.time >= piece.time[T // 4]) & (seen.time < piece.time[T - T // 4])

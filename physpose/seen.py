@@ -138,7 +138,8 @@ def hidden_limbs(kp: Keypoints2D, stature: float) -> tuple[str, ...]:
 
     Where a lifter doubts the keypoints (``doubt``); ``stature`` [m].
     """
-    told = [f"{_said(name)} from {a:.2f} to {b:.2f} s" for name, a, b in _hidden(kp, HIDDEN * stature) if b - a > GAP]
+    hidden = () if kp.doubt is None else _hidden(kp, kp.doubt[0], HIDDEN * stature)
+    told = [f"{_said(name)} from {a:.2f} to {b:.2f} s" for name, a, b in hidden if b - a > GAP]
     if not told:
         return ()
     return (
@@ -147,13 +148,13 @@ def hidden_limbs(kp: Keypoints2D, stature: float) -> tuple[str, ...]:
     )
 
 
-def _hidden(kp: Keypoints2D, limit: float) -> Iterator[tuple[str, float, float]]:
-    """Each limb, and the longest time [s] in which the doubt of its end lies above ``limit`` [m]."""
+def _hidden(kp: Keypoints2D, doubt: Array, limit: float) -> Iterator[tuple[str, float, float]]:
+    """Each limb, and the longest time [s] in which the ``doubt`` (T, K) [m] of its end lies above ``limit`` [m]."""
     limbs = keypoint_limbs(kp.keypoint_set)
     seen = seen_frames(kp)
     for name in sorted({limb.name for limb in limbs if limb.along == END}):
-        doubt = np.zeros((kp.n_frames, 1)) if kp.doubt is None else kp.doubt[0][:, [x == (name, END) for x in limbs]]
-        doubtful = seen & (np.nan_to_num(doubt).max(1, initial=0.0) > limit)
+        ends = doubt[:, [limb == (name, END) for limb in limbs]]
+        doubtful = seen & (np.nan_to_num(ends).max(1) > limit)
         edges = np.flatnonzero(np.diff(np.r_[0, doubtful.astype(int), 0])).reshape(-1, 2)
         spans = [(name, float(kp.time[a]), float(kp.time[b - 1])) for a, b in edges]
         yield from sorted(spans, key=lambda span: span[1] - span[2])[:1]

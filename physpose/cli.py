@@ -237,9 +237,16 @@ def _add_train(commands: Any) -> None:
         help="of the steps, without TMP-Module (default: %(default)s)",
     )
     train.add_argument("--lr", type=float, default=2e-3, help="highest learning rate (default: %(default)s)")
+    train.add_argument(
+        "--validate-every", type=int, default=250, metavar="STEPS",
+        help="five times in vain halve the learning rate, twenty times end the training (default: %(default)s)",
+    )  # fmt: skip
     train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     train.add_argument("--precision", default="float32", help="or bfloat16, on GPUs (default: %(default)s)")
     train.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    train.add_argument(
+        "--workers", type=int, default=0, help="processes that make people ahead, for a GPU (default: %(default)s)"
+    )
     train.add_argument("--start", metavar="FILE", help="weights to begin with")
     train.add_argument("--resume", action="store_true", help="go on with the training in --out")
     train.add_argument("--curves", action="store_true", help="also draw the learning curves; needs matplotlib")
@@ -483,10 +490,12 @@ def _train(args: argparse.Namespace) -> None:
     training = LifterTraining(
         size=args.size, temporal=not args.no_temporal, single_steps=args.single_steps, generator=generator
     )  # fmt: skip
-    schedule = Schedule(**{k: getattr(args, k) for k in ("steps", "batch", "lr", "seed", "precision")})
+    schedule = Schedule(
+        **{k: getattr(args, k) for k in ("steps", "batch", "lr", "seed", "precision", "validate_every")}
+    )
     course = train_lifter(
         args.out, training, schedule, bank=load_motions(args.motions) if args.motions else None, start=args.start,
-        resume=args.resume, device=args.device, progress=for_console(_console()),
+        resume=args.resume, device=args.device, workers=args.workers, progress=for_console(_console()),
     )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         print(f"validation {course.best:.4f} statures at step {course.best_step}: {(args.out / WEIGHTS).resolve()}")

@@ -39,6 +39,18 @@ class DetectorNoise:
     dropped: float = 0.3  # part of sequences whose detector gives no place below a confidence of 0.3
     lost: float = 0.01  # part of frames without a person
     stuttering: float = 0.25  # part of sequences that lack up to three quarters of their frames
+    scale: tuple[float, float] = (1.0, 1.0)  # by which a sequence's detector tells its confidence
+    untold: float = 0.0  # part of sequences whose detector tells none: 1 where there is a place
+
+
+MEDIAPIPE = DetectorNoise()
+ANY = DetectorNoise(scale=(0.45, 1.0), untold=0.1)
+"""Detectors differ in what they call sure: a keypoint in plain sight is 0.5 to 0.8 to OpenPose, 1 to MediaPipe."""
+
+
+def usual_noise(keypoint_set: str) -> DetectorNoise:
+    """MediaPipe's for the keypoints that it alone finds; for others those of any detector."""
+    return MEDIAPIPE if keypoint_set == "blazepose33" else ANY
 
 
 class Detected(NamedTuple):
@@ -76,7 +88,7 @@ def detected(
     seen = uv + quality * scale[..., None, None] * error
     gone = (torch.rand(len(uv), 1, 1, generator=g) < noise.dropped) & (confidence < 0.3)
     gone = gone | _without_anybody(uv, noise, g)
-    return Detected(torch.where(gone[..., None], torch.nan, seen), torch.where(gone, 0.0, confidence))
+    return Detected(torch.where(gone[..., None], torch.nan, seen), torch.where(gone, 0.0, _told(confidence, noise, g)))
 
 
 def ornstein_uhlenbeck(shape: torch.Size, time: Tensor, correlation_time: float, g: Generator) -> Tensor:
@@ -116,6 +128,16 @@ def _confidence(doubtful: Tensor, noise: DetectorNoise, g: Generator) -> Tensor:
     wobble = 0.05 * torch.randn(N, T, K, generator=g)
     confidence = torch.where(doubtful, level(*noise.guessed) + wobble, level(*noise.sure))
     return confidence.clamp(0.01, 1.0)
+
+
+def _told(confidence: Tensor, noise: DetectorNoise, g: Generator) -> Tensor:
+    """What a detector tells of its confidence (N, T, K): each on a scale of its own, some kinds of keypoints lower."""
+    N, _, K = confidence.shape
+    low, high = noise.scale
+    scale = low + (high - low) * torch.rand(N, 1, 1, generator=g)
+    scale = scale * (1 - 0.5 * (1 - scale) * torch.rand(N, 1, K, generator=g))
+    untold = torch.rand(N, 1, 1, generator=g) < noise.untold
+    return torch.where(untold, 1.0, confidence * scale)
 
 
 def _behind_something(uv: Tensor, noise: DetectorNoise, g: Generator) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from physpose.chain import KinematicChain
-from physpose.data.detector_noise import DetectorNoise, detected
+from physpose.data.detector_noise import DetectorNoise, detected, usual_noise
 from physpose.data.filming import FilmingSettings, hidden_by_trunk, random_cameras
 from physpose.data.motion_bank import MotionBank
 from physpose.data.people import random_person, random_scales, side_swap, stature
@@ -41,7 +41,7 @@ class GeneratorSettings:
     focal_error: float = 0.08  # standard deviation of its logarithm, as told
     mix: MotionMix = field(default_factory=MotionMix)
     filming: FilmingSettings = field(default_factory=FilmingSettings)
-    noise: DetectorNoise = field(default_factory=DetectorNoise)
+    noise: DetectorNoise | None = None  # None: ``usual_noise`` of the keypoint set
 
 
 class Batch(NamedTuple):
@@ -102,6 +102,7 @@ class SequenceGenerator:
         self.settings, self.seed, self.stream = settings or GeneratorSettings(), seed, stream
         _check_ages(self.settings.ages)
         _check_frames(self.settings.frames, self.settings.rate)
+        self.noise = self.settings.noise or usual_noise(self.settings.keypoint_set)
         self.motion = RandomMotion(bank, self.settings.mix)
         marks = keypoint_landmarks(self.settings.keypoint_set)
         self._limbs = keypoint_limbs(self.settings.keypoint_set)
@@ -117,13 +118,17 @@ class SequenceGenerator:
 
     def batch(self, index: int, size: int) -> Batch:
         """Batch number ``index`` of ``size`` sequences."""
-        if size < self.settings.people or size % self.settings.people:
-            n = self.settings.people
-            raise InputError(f"a batch of {size} sequences does not divide among {n} people: give a multiple of {n}")
+        self.check_size(size)
         camera = np.random.default_rng([self.seed, self.stream, index, 1])
         g = Generator().manual_seed(int(camera.integers(2**62)))
         bodies = self._cast(index // self.settings.takes, size)
         return self.filmed(_mirrored(bodies, self.settings.keypoint_set, g), g)
+
+    def check_size(self, size: int) -> None:
+        """Complain of a batch of ``size`` sequences that does not divide among its people."""
+        n = self.settings.people
+        if size < n or size % n:
+            raise InputError(f"a batch of {size} sequences does not divide among {n} people: give a multiple of {n}")
 
     def _cast(self, number: int, size: int) -> Bodies:
         """The bodies of ``takes`` batches; the last ones are kept."""
@@ -147,7 +152,7 @@ class SequenceGenerator:
         sigma = torch.as_tensor(skeleton.keypoint_set(s.keypoint_set).sigma, dtype=torch.float32)
         # the same point of the skin in every frame, but not the one that the skeleton means
         lasting = torch.as_tensor(rng.standard_normal((n, 1, *true.shape[2:])), dtype=torch.float32)
-        lasting = s.noise.lasting * sigma[:, None] * lasting
+        lasting = self.noise.lasting * sigma[:, None] * lasting
         seen = true + (frames.R[..., points.body, :, :] @ lasting[..., None])[..., 0]
         height = stature(skeleton)
         age = skeleton.subject.age if skeleton.subject else np.nan
@@ -166,7 +171,7 @@ class SequenceGenerator:
         depth = middle(self._hips)[..., 2].clamp(min=0.1)
         scale = (bodies.stature * cameras.focal)[:, None] / depth
         found = detected(
-            cameras.project(seen), hidden, cameras.size, scale, bodies.spread, bodies.time, self._limbs, s.noise, g
+            cameras.project(seen), hidden, cameras.size, scale, bodies.spread, bodies.time, self._limbs, self.noise, g
         )  # fmt: skip
         R = turn_to_keypoints(found.uv, cameras.focal, cameras.principal_point)
         pose = (true - true[:, :, self._hips].mean(2, keepdim=True)) @ R  # x_turned = R^T x_camera, rows

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physpose.data.ahead import Ahead
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.motion_bank import MotionBank
 from physpose.errors import UnknownNameError
@@ -98,13 +99,17 @@ class LifterTask:
 
     unit = UNIT
 
-    def __init__(self, training: LifterTraining, schedule: Schedule, bank: MotionBank | None = None):
-        """bank: recorded motions, split into people to train and to validate with; None: sampled postures alone."""
+    def __init__(self, training: LifterTraining, schedule: Schedule, bank: MotionBank | None = None, workers: int = 0):
+        """bank: recorded motions, split into people to train and to validate with; None: sampled postures alone.
+
+        workers: processes that make people ahead; 0: this one makes them as it needs them.
+        """
         self.training, self.schedule = training, schedule
         parts = {part: None if bank is None else bank.split(part) for part in ("train", "validation")}
         self.motions = [] if bank is None else sorted({c.source for c in bank.clips})
         self.people = None if parts["train"] is None else parts["train"].people
-        self.data = SequenceGenerator(parts["train"], training.generator, seed=schedule.seed, stream=0)
+        people = SequenceGenerator(parts["train"], training.generator, seed=schedule.seed, stream=0)
+        self.data = Ahead(people, workers) if workers else people
         self.held_out = SequenceGenerator(parts["validation"], training.generator, seed=0, stream=1)
         keypoint_set = training.generator.keypoint_set
         self.edges = torch.tensor(skeleton_graph(keypoint_set))
@@ -185,16 +190,16 @@ class LifterTask:
 def train_lifter(
     folder: Path, training: LifterTraining | None = None, schedule: Schedule | None = None, *,
     bank: MotionBank | None = None, start: Path | None = None, resume: bool = False, device: str = "cpu",
-    progress: Progress = SILENT,
+    workers: int = 0, progress: Progress = SILENT,
 ) -> Course:  # fmt: skip
     """Train a lifter; see ``loop.train``. ``start``: weights to begin with, of the same keypoint set and structure; of
-    another temporal part, GSR's alone.
+    another temporal part, GSR's alone. ``workers``: processes that make people ahead, for a GPU; the same people.
 
     Raises:
         InputError, UnknownNameError, TrainingError: what was given and what is possible.
     """
     training, schedule = training or LifterTraining(), schedule or Schedule()
-    task = LifterTask(training, schedule, bank)
+    task = LifterTask(training, schedule, bank, workers)
     torch.manual_seed(schedule.seed)
     module = Lifter(lifter_config(training))
     if start is not None:

@@ -10,7 +10,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import physpose
-from physpose.data.detector_noise import DetectorNoise, ornstein_uhlenbeck
+from physpose.data.ahead import Ahead
+from physpose.data.detector_noise import ANY, DetectorNoise, ornstein_uhlenbeck
 from physpose.data.filming import FilmingSettings, hidden_by_trunk, random_cameras
 from physpose.data.generator import GeneratorSettings, SequenceGenerator, _mirrored
 from physpose.data.motion_bank import MotionBank, MotionClip, load_motions
@@ -312,6 +313,32 @@ def test_some_videos_stutter():
     assert 0.25 < float(lost.mean()) < 0.5
     assert float(lost.max()) < 0.95
     assert not torch.isfinite(found.keypoints).all((2, 3)).all()
+
+
+def test_detectors_differ_in_what_they_call_sure():
+    """Each tells its confidence on a scale of its own, some none; where keypoints are does not depend on that."""
+    by_mediapipe = generator(noise=DetectorNoise(), people=8, frames=4).batch(0, 256)
+    found = generator(people=8, frames=4).batch(0, 256)
+    assert torch.equal(torch.isnan(found.keypoints), torch.isnan(by_mediapipe.keypoints))
+    told = found.confidence.eq(1).logical_or(found.confidence.eq(0)).all(-1).all(-1).logical_not()
+    assert 0.03 < 1 - float(told.float().mean()) < 0.25
+    ratio = (found.confidence / by_mediapipe.confidence).nanquantile(0.5, dim=-1).nanmedian(-1).values[told]
+    low, high = ANY.scale
+    assert low * 0.7 < float(ratio.min()) < low + 0.1
+    assert high - 0.1 < float(ratio.max()) <= 1.0
+    alone = generator(keypoint_set="blazepose33", people=8, frames=4)
+    assert alone.noise == DetectorNoise()
+
+
+def test_batches_made_ahead_are_the_same():
+    people = generator(people=2, frames=3, takes=2)
+    ahead = Ahead(people, 2)
+    for index in (3, 4, 5, 1, 2):  # onwards in the middle of a cast, and back
+        assert same(ahead.batch(index, 4), people.batch(index, 4))
+    with pytest.raises(InputError, match="multiple of 2"):
+        ahead.batch(0, 3)
+    with pytest.raises(InputError, match="at least 1"):
+        Ahead(people, -1)
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"rate": (0.0, 30.0)}, {"rate": (30.0, 8.0)}])

@@ -14,7 +14,7 @@ from physpose.data.detector_noise import DetectorNoise
 from physpose.data.generator import Batch, GeneratorSettings, SequenceGenerator
 from physpose.data.random_motion import MotionMix
 from physpose.errors import InputError
-from physpose.estimation.lifting import lifts, with_lifted_landmarks
+from physpose.estimation.lifting import WORSE, _of_real_detectors, lifts, with_lifted_landmarks
 from physpose.estimation.settings import EstimationSettings
 from physpose.estimation.trajectory import fit_trajectory
 from physpose.estimation.video_problem import CameraPrior, VideoProblem
@@ -237,3 +237,10 @@ def test_weights_in_the_package_are_small_and_say_what_they_are():
         assert all(torch.isfinite(p).all() for p in lifter.parameters())
     for word in ("mocap.cs.cmu.edu", "UI-PRMD", "physpose train", "seed"):
         assert word in card
+
+
+def test_what_is_made_up_is_doubted_more_than_a_lifter_says_and_what_is_in_sight_is_not():
+    said = np.array([0.01, 0.02, 0.1])  # statures
+    found = _of_real_detectors(1.7 * said, 1.7) / 1.7
+    np.testing.assert_allclose(found[:2], said[:2])
+    np.testing.assert_allclose(found[2], WORSE * said[2], rtol=0.02)

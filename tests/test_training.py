@@ -204,6 +204,11 @@ def test_first_stage_leaves_the_temporal_module_alone(training):
         assert (module.tmp.current.weight.grad is not None) == temporal
 
 
+def test_people_made_ahead_change_nothing(tmp_path, training):
+    alone = train_lifter(tmp_path / "alone", training, QUICK)
+    assert train_lifter(tmp_path / "ahead", training, QUICK, workers=2).best == alone.best
+
+
 def test_starting_weights_must_fit(tmp_path, training):
     train_lifter(tmp_path / "a", training, QUICK)
     start = tmp_path / "a" / WEIGHTS
@@ -317,7 +322,7 @@ def test_command_trains_resumes_and_draws(tmp_path, capsys):
         "--batch",
         "8",
     ]
-    assert main([*words, "--no-temporal", "--curves"]) == 0
+    assert main([*words, "--no-temporal", "--curves", "--workers", "1"]) == 0
     assert "weights.safetensors" in capsys.readouterr().out
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert load_lifter(tmp_path / WEIGHTS).tmp is None
@@ -336,6 +341,8 @@ def test_command_trains_resumes_and_draws(tmp_path, capsys):
         ["--batch", "4"],
         ["--device", "gpu"],
         ["--device", "cuda:99"],
+        ["--workers", "-1"],
+        ["--batch", "4", "--workers", "1"],
     ],
 )
 def test_command_says_in_one_line_what_is_wrong(tmp_path, capsys, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from physpose.data.generator import Batch, SequenceGenerator
@@ -44,7 +45,10 @@ class Ahead:
         self.generator.check_size(size)
         casts = _Casts(self.generator, size)
         first, skipped = divmod(index, casts.takes)
-        made = DataLoader(casts, batch_size=None, sampler=_Upwards(first), num_workers=self.workers)
+        own = Generator()  # a loader draws a number, which would shift the training's own
+        made = DataLoader(
+            casts, batch_size=None, sampler=_Upwards(first), num_workers=self.workers, generator=own
+        )  # fmt: skip
         for batches in made:
             yield from batches[skipped:]
             skipped = 0

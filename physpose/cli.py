@@ -191,7 +191,7 @@ def _add_check(commands: Any) -> None:
 
 def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--age", type=float, help="[years]")
-    parser.add_argument("--sex", help="f, m, or x: the mean of both")
+    parser.add_argument("--sex", help="f(emale), m(ale), or x: the mean of both")
     parser.add_argument("--height", type=float, help="[m]")
     parser.add_argument("--mass", type=float, help="[kg]")
 

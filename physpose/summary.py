@@ -57,6 +57,7 @@ def _plausibility(result: FitResult) -> dict[str, Any]:
         "passed": p.passed,
         "frames_passed": int(p.frames_passed.sum()),
         "failed": [m.name for m in p.failed],
+        "verdict": p.verdict,
         "findings": [f.sentence for f in p.findings],
     }
 
@@ -137,8 +138,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _verdict(p: Mapping[str, Any], frames: int) -> str:
-    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else "; the clip passes"
-    return f"{p['frames_passed']} of {frames} frames pass every measure{failed}"
+    failed = f"; failed: {', '.join(p['failed'])}" if p["failed"] else ""
+    return f"{p['verdict']}: {p['frames_passed']} of {frames} frames pass every measure{failed}"
 
 
 def _who(summary: Mapping[str, Any]) -> str:

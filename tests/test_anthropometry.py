@@ -305,7 +305,7 @@ REFUSED = [
     ({"age": -1}, "not be negative"),
     ({"age": float("nan")}, "not a number"),
     ({"height": "1.8"}, "not a number"),
-    ({"sex": "woman"}, "possible: 'f', 'm', 'x'"),
+    ({"sex": "woman"}, "possible: 'f' or 'female', 'm' or 'male', 'x'"),
     ({"age": 6}, "use skeleton='child'"),
     ({"name": "child", "age": 40}, "use skeleton='adult'"),
     ({"name": "child", "age": 1}, "use skeleton='infant'"),
@@ -318,6 +318,11 @@ REFUSED = [
     ({"height": 1.75, "mass": 15}, "times the median"),
     ({"height": 1.75, "mass": 7000}, "no person is heavier"),
 ]
+
+
+@pytest.mark.parametrize(("word", "sex"), [("f", "f"), ("Female", "f"), ("M", "m"), (" male", "m"), ("X", "x")])
+def test_a_sex_may_be_spelled_out(word, sex):
+    assert load_skeleton("adult", sex=word).subject.sex == sex
 
 
 @pytest.mark.parametrize(("given", "message"), REFUSED, ids=lambda x: str(x)[:40])

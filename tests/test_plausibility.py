@@ -49,6 +49,16 @@ def failed(p):
     return {m.name for m in p.failed}
 
 
+def test_the_verdict_tells_a_movement_from_the_forces_that_do_not_go_with_it(clean):
+    def without(*names):
+        return replace(clean, measures=tuple(replace(m, passed=m.name not in names) for m in clean.measures))
+
+    assert clean.verdict == "plausible"
+    assert without("balance", "root residual moment").verdict.startswith("plausible movement, but forces")
+    assert without("balance", "foot skate").verdict == "not plausible"
+    assert without("friction").verdict == "not plausible"
+
+
 # --- a possible motion ----------------------------------------------------------------------------------------------
 
 

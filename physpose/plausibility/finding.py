@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_SPANS = 3  # named one by one in a sentence
+AGREEMENT = ("root residual force", "root residual moment", "balance")
+"""Measures of how the movement goes with the forces that carry it: both may be possible, and not fit together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,15 @@ class Plausibility:
         return all(m.passed for m in self.measures)
 
     @property
+    def verdict(self) -> str:
+        """In words: "plausible", "not plausible", or that the movement is and only the forces do not go with it."""
+        if self.passed:
+            return "plausible"
+        if all(m.name in AGREEMENT for m in self.failed):
+            return "plausible movement, but forces and support do not go with it"
+        return "not plausible"
+
+    @property
     def failed(self) -> tuple[Measure, ...]:
         """The measures that the clip fails, the worst against its threshold first."""
         return tuple(sorted((m for m in self.measures if not m.passed), key=_severity, reverse=True))
@@ -155,6 +166,7 @@ class Plausibility:
             "skeleton": self.skeleton,
             "frames": len(self.time),
             "passed": self.passed,
+            "verdict": self.verdict,
             "frames_passed": int(self.frames_passed.sum()),
             "rule": self.rule,
             "measures": [_measure_dict(m) for m in self.measures],

@@ -41,7 +41,8 @@ def print_plausibility(p: Plausibility, console: Console) -> None:
             console.print(f"  and {len(m.findings) - MOST} more of {m.name}", highlight=False)
     for name, why in p.not_judged.items():
         console.print(f"[dim]not judged: {escape(name)} ({escape(why)})[/]", highlight=False, soft_wrap=True)
-    word = "[bold green]plausible[/]" if p.passed else "[bold red]not plausible[/]"
+    colour = "green" if p.passed else "red" if p.verdict == "not plausible" else "yellow"
+    word = f"[bold {colour}]{p.verdict}[/]"
     count = f"{int(p.frames_passed.sum())} of {len(p.time)} frames pass every measure"
     console.print(f"{word}: {count}; {p.rule}", highlight=False, soft_wrap=True)
 

@@ -51,10 +51,14 @@ def complete_subject(
 
 
 def check_sex(sex: str | None) -> Sex | None:
-    """The sex as given. Raises ``SubjectError`` for another word than "f", "m", "x"."""
-    if sex is not None and sex not in SEX_NAMES:
-        raise SubjectError(f"sex {sex!r}; possible: 'f', 'm', 'x' (mean of both)")
-    return cast("Sex | None", sex)
+    """The sex as given, "Female" as "f". Raises ``SubjectError`` for a word that is none."""
+    if sex is None:
+        return None
+    word = str(sex).strip().lower()
+    short = {name: letter for letter, name in SEX_NAMES.items()}.get(word, word)
+    if short not in SEX_NAMES:
+        raise SubjectError(f"sex {sex!r}; possible: 'f' or 'female', 'm' or 'male', 'x' (mean of both)")
+    return cast("Sex", short)
 
 
 def check_numbers(age: float | None, height: float | None, mass: float | None) -> None:

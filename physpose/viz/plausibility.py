@@ -52,13 +52,13 @@ def _css(name: str) -> str:
 def plausibility_html(p: Plausibility) -> str:
     """Verdict, timeline and table, for this page and for the report."""
     passed = int(p.frames_passed.sum())
-    verdict = "plausible" if p.passed else "not plausible"
     count = f"{passed} of {len(p.time)} frames pass every measure; {p.rule}"
     rows = _row_of_all(p) + "".join(_row(m, p.time) for m in _ordered(p))
     head = "<tr><th>Measure</th><th class=num>Worst</th><th class=num>Limit</th><th>Frames</th></tr>"
     ends = "".join(f"<span>{t:.2f} s</span>" for t in (p.time[0], p.time[-1]))
     axis = f"<tr class=axis><td colspan=3></td><td>{ends}</td></tr>"
-    badge = f'<b class="{"ok" if p.passed else "bad"}">{verdict}</b>'
+    colour = "ok" if p.passed else "bad" if p.verdict == "not plausible" else "some"
+    badge = f'<b class="{colour}">{p.verdict}</b>'
     return (
         f'<div class="card plausibility"><p class=verdict>{badge} {count}</p>'
         f"<div class=scroll><table><thead>{head}</thead><tbody>{rows}{axis}</tbody></table></div>{_not_judged(p)}</div>"

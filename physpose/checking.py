@@ -68,7 +68,7 @@ def check(
             "adult" if not given. With a result, its dynamics are computed anew with this body, e.g. one that
             ``Skeleton.attach`` gave a device's mass.
         age: [years].
-        sex: "f", "m" or "x", the mean of both.
+        sex: "f" or "female", "m" or "male", or "x", the mean of both.
         height: [m].
         mass: [kg].
         external: what else acts. A coordinate's name -> torque (T,) [N.m; N] of a device there: the person's own is
@@ -102,7 +102,7 @@ def check(
     if forces is not None:
         given = _with_measured(given, forces, lowpass, force_lowpass, gravity)
     elif force_lowpass is not None:
-        raise InputError("force_lowpass filters measured forces: give forces=, or leave it out")
+        raise InputError("force_lowpass= filters measured forces: give forces=, or leave it out")
     recording = _recording(given, external or {}, gravity, floor)
     found = assess(recording, settings)
     if mujoco:

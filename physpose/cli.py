@@ -11,10 +11,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from physpose import __version__
+from physpose.cli_words import in_options
 from physpose.errors import InputError, PhysposeError
 from physpose.estimation.settings import PHYSICS
 
@@ -41,16 +43,43 @@ EPILOG = """examples:
   physpose skeletons child --age 8
   physpose train --motions motions.npz --keypoint-set coco17 --out lifter
 
-exit codes: 0 done (check: plausible), 1 check: not plausible, batch: a clip failed, 2 input or output that
-cannot be used, 130 interrupted, 143 terminated"""
+exit codes: 0 done (check: plausible), 1 check: not plausible, or forces do not go with it; batch: a clip failed,
+2 input or output that cannot be used, 130 interrupted, 143 terminated"""
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong argument in one line, like every other error."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", float, _number)
+        self.register("type", int, _whole)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Argparse's own; what is unknown is refused here, by the command that knows what is possible."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1)
+            self.error(f"unknown: {' '.join(unknown)}" + (f"; is {near[0]} meant?" if near else ""))
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         _complain(f"{message} (see {self.prog} --help)")
         sys.exit(EXIT_ERROR)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number is needed, e.g. 1.75, without its unit; {text!r} given") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number is needed; {text!r} given") from None
 
 
 class _Gravity(argparse.Action):
@@ -274,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except (PhysposeError, OSError) as error:
-        _complain(_one_line(error))
+        _complain(in_options(_one_line(error), vars(args)))
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("physpose: interrupted", file=sys.stderr)

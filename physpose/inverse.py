@@ -66,7 +66,7 @@ def inverse_dynamics(
         force_lowpass: the same for the forces; None: not filtered, as in OpenSim's tool; "same": as the motion.
         bodies: force -> body, against the automatic choice.
         age: [years]; this and the next three for the named skeletons and body models.
-        sex: "f", "m" or "x", the mean of both.
+        sex: "f" or "female", "m" or "male", or "x", the mean of both.
         height: [m].
         mass: [kg].
         gravity: (3,) [m/s^2], world z up; None: the result's or the model file's, else (0, 0, -9.81).
@@ -157,6 +157,9 @@ def measured_forces(
     Args as ``inverse_dynamics`` takes them.
     """
     if forces is None:
+        if force_lowpass is not None or bodies:
+            raise InputError(f"{'force_lowpass' if force_lowpass is not None else 'bodies'}= is of measured forces: "
+                             "give forces=, or leave it out")  # fmt: skip
         return None
     if isinstance(force_lowpass, str) and force_lowpass != "same":
         raise InputError(f"force_lowpass is {force_lowpass!r}; a number [Hz], 'same' or None is needed")

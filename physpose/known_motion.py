@@ -97,9 +97,7 @@ def _read(
     if suffix == ".npz":
         return _from_npz(path, skeleton, lowpass)
     if suffix in (".trc", ".c3d"):
-        raise InputError(
-            f"{path} holds markers, from which the motion must be estimated: use fit, not inverse dynamics"
-        )
+        raise InputError(f"{path} holds markers, from which the motion must be estimated: use physpose.fit")
     raise InputError(f"{path}: a known motion comes as {LOOKED_FOR}")
 
 
@@ -145,7 +143,7 @@ def taken_skeleton(body: Skeleton) -> tuple[str, ...]:
     """What to say where a file of coordinates came without a skeleton."""
     return (
         f"no skeleton was given, {body.name} is taken: another model's coordinates may have other zeros and signs, "
-        "then give it with skeleton= (--skeleton)",
+        "then give it with skeleton=",
     )
 
 
@@ -211,12 +209,12 @@ def _unit_doubt(table: Storage, of_joints: Array) -> tuple[str, ...]:
     if not table.in_degrees and largest > 2 * FULL_TURN:
         raise InputError(
             f"{table.source}: the header says inDegrees=no, yet a joint's angle reaches {largest:.3g}, "
-            f"{largest / FULL_TURN:.0f} turns in radians: give degrees=True (--degrees), or degrees=False if right"
+            f"{largest / FULL_TURN:.0f} turns in radians: give degrees=True, or degrees=False if right"
         )
     if table.in_degrees and largest < np.pi and float(np.ptp(of_joints, axis=0).max(initial=0.0)) > MOVES:
         return (
             f"the header says inDegrees=yes, yet no joint's angle exceeds {largest:.2g} degrees: if they are radians, "
-            "give degrees=False (--no-degrees)",
+            "give degrees=False",
         )
     return ()
 

@@ -114,8 +114,15 @@ def _computed(
     return Given(source=source, skeleton=body, gravity=gravity, kinematics=moved, contacts=motion.contacts)
 
 
+FIT_FIRST = {".trc", ".c3d", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".json"}  # markers, videos, keypoints
+
+
 def _read_file(path: Path, body: Skeleton | None, who: dict[str, Any], reading: Reading) -> Given:
     suffix = ".npz" if path.is_dir() else path.suffix.lower()
+    if suffix in FIT_FIRST:
+        raise InputError(f"{path} is no motion yet: use physpose.fit on it, then check the result")
+    if reading.scale is not None and suffix != ".bvh":
+        raise InputError(f"scale= is of a .bvh; {path.name} tells its own units: leave it out")
     if suffix not in READERS:
         raise UnknownNameError("kind of motion file", path.name, ("a result's folder", *READERS))
     if not path.exists():

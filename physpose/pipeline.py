@@ -93,7 +93,7 @@ def fit(
         skeleton: "adult", "child", "infant", a YAML path, an OpenSim model (.osim), or a loaded ``Skeleton``.
         age: [years]. What is missing of these four is filled from growth and population tables and reported in
             ``result.assumptions``.
-        sex: "f", "m" or "x", the mean of both.
+        sex: "f" or "female", "m" or "male", or "x", the mean of both.
         height: [m].
         mass: [kg].
         camera: focal length [px], ``Camera``, dict or calibration file; None: estimated from a prior for phones. Of
@@ -298,7 +298,8 @@ def _refuse(arguments: Mapping[str, Any], belong: str, given: str) -> None:
     """Refuse arguments that would have no effect."""
     useless = [name for name, value in arguments.items() if value is not None]
     if useless:
-        raise InputError(f"{', '.join(useless)} can be used with {belong}; the source holds {given}: leave them out")
+        named, them = ", ".join(f"{name}=" for name in useless), "it" if len(useless) == 1 else "them"
+        raise InputError(f"{named} can be used with {belong}; the source holds {given}: leave {them} out")
 
 
 def camera_prior(camera: Any, seen: Observations) -> tuple[CameraPrior, Assumption]:

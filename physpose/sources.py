@@ -103,7 +103,9 @@ def refuse_for_video(source: Any, given: Mapping[str, Any]) -> None:
 
 def _refuse_motion(path: Path) -> None:
     if path.suffix.lower() in MOTION_SUFFIXES:
-        raise InputError(f"{path} holds a motion that is known already: use inverse dynamics, or check")
+        raise InputError(
+            f"{path} holds a motion that is known already: use physpose.inverse_dynamics, or physpose.check"
+        )
 
 
 def _from_array(

@@ -22,7 +22,9 @@ from physpose.io.storage import write_storage
 from physpose.plausibility import Recording
 from physpose.summary import summarize
 from physpose.types import Contacts
-from physpose.viz.series import sections
+from physpose.viz.payload import _contact_groups
+from physpose.viz.report import render_report
+from physpose.viz.series import sections, vertical_force_plot
 from sims import planted
 
 
@@ -259,7 +261,8 @@ def test_points_that_sink_are_named_once():
     [
         (3, InputError, "cannot check int"),
         ("nowhere.mot", InputError, "no such file"),
-        ("clip.mp4", UnknownNameError, r"clip\.mp4.*known: a result's folder, \.npz, \.mot"),
+        ("clip.xyz", UnknownNameError, r"clip\.xyz.*known: a result's folder, \.npz, \.mot"),
+        ("clip.mp4", InputError, r"clip\.mp4 is no motion yet: use physpose\.fit"),
         ((np.arange(3.0), np.zeros((4, 41))), InputError, "time has shape"),
         ((np.zeros(3), np.zeros((3, 41))), InputError, "strictly increasing"),
         ((np.arange(3.0), np.zeros((3, 5))), InputError, r"q has shape \(3, 5\); adult needs \(3, 41\)"),
@@ -356,6 +359,42 @@ def test_measured_forces_that_fit_the_motion_leave_no_residual(lab_walk):
     peak = max(np.linalg.norm(x.force, axis=1).max() for x in w.forces.wrenches)
     unexplained = 36.0 * np.linalg.norm(pelvis_acceleration(w) + [0.0, 0.0, 9.81], axis=1)
     np.testing.assert_allclose(packed["root residual force"].series, 100 * unexplained / peak, rtol=1e-3)
+
+
+def test_forces_that_do_not_belong_to_a_possible_motion_do_not_make_it_impossible(lab_walk):
+    w = lab_walk
+    weak = type(w.forces)(wrenches=tuple(replace(x, force=0.9 * x.force) for x in w.forces.wrenches), source="weak")
+    assert check((w.time, w.q), w.body, forces=w.forces).verdict == "plausible"
+    apart = check((w.time, w.q), w.body, forces=weak)
+    assert apart.verdict == DISAGREE
+    assert not apart.passed
+    assert {m.name for m in apart.failed} == {m.name for m in apart if m.of_forces and not m.passed}
+    assert apart.motion_passed.all()
+    assert "after residual reduction (Hicks et al. 2015)" in apart.explanation
+    assert (apart.to_dict()["verdict"], apart.to_dict()["passed"]) == (apart.verdict, False)
+    np.testing.assert_array_equal(apart.frames_passed, apart.motion_passed & apart.forces_passed)
+    sunk = w.q.copy()
+    sunk[:, 2] -= 0.1
+    assert check((w.time, sunk), w.body, forces=weak).verdict == "not plausible"
+
+
+def test_a_report_says_that_forces_disagree_and_counts_no_frame_that_lacks_them(lab_walk):
+    w = lab_walk
+    weak = type(w.forces)(
+        wrenches=(replace(w.forces.wrenches[0], force=0.9 * w.forces.wrenches[0].force),), source="one"
+    )
+    result = inverse_dynamics((w.time, w.q), w.body, forces=weak)
+    known = result.torques_known
+    assert 0 < known.sum() < len(known)
+    html = render_report(result)
+    assert '<b class="some">plausible movement, but forces and support' in html
+    assert "not plausible" not in html
+    rms = [np.sqrt((result.tau[known, i : i + 3] ** 2).sum(1).mean()) for i in (0, 3)]
+    assert f"{rms[0]:.0f} N and {rms[1]:.0f} N\u00b7m RMS that no contact explains, in the {known.sum()} frames" in html
+    curves = vertical_force_plot(result).curves
+    assert np.isnan(curves[0].values[~known]).all()
+    assert np.isfinite(curves[0].values[known]).all()
+    assert [g[1] for g in _contact_groups(result)] == sorted((g[1] for g in _contact_groups(result)), reverse=True)
 
 
 def pelvis_acceleration(w):
@@ -552,6 +591,12 @@ def test_json_is_all_there_is_on_stdout(squat, tmp_path, capfd):
     assert (tmp_path / "out/plausibility.html").is_file()
 
 
+def test_a_scale_that_would_do_nothing_is_refused(squat, tmp_path, capsys):
+    good = write_mot(tmp_path / "good.mot", squat)
+    assert cli.main(["check", str(good), "--scale", "3"]) == cli.EXIT_ERROR
+    assert "--scale is of a .bvh; good.mot tells its own units" in capsys.readouterr().err
+
+
 def test_an_unusable_output_folder_is_refused_first(squat, tmp_path, capsys):
     good = write_mot(tmp_path / "good.mot", squat)
     (tmp_path / "file").write_text("")
@@ -619,8 +664,12 @@ def test_measured_forces_need_coordinates(made):
     points = np.random.default_rng(0).normal(size=(len(made.time), 17, 3))
     with pytest.raises(InputError, match="points only"):
         check((made.time, points), keypoint_set="coco17", forces=made.forces)
-    with pytest.raises(InputError, match="force_lowpass filters measured forces"):
+    with pytest.raises(InputError, match="force_lowpass= filters measured forces"):
         check((made.time, made.q), made.body, force_lowpass=10.0)
+    with pytest.raises(InputError, match="force_lowpass= is of measured forces"):
+        inverse_dynamics((made.time, made.q), made.body, force_lowpass="same")
+    with pytest.raises(InputError, match="bodies= is of measured forces"):
+        inverse_dynamics((made.time, made.q), made.body, bodies={"plate 1": "calcn_r"})
 
 
 def test_frames_that_measured_forces_do_not_cover_are_told_and_not_judged(made):

@@ -260,9 +260,15 @@ def test_sigterm_unwinds_and_exits_143(monkeypatch, tmp_path):
     [
         ([], "COMMAND"),
         (["fit"], "SOURCE"),
-        (["fit", "clip.mp4", "--age", "eight"], "--age: invalid float value: 'eight'"),
+        (
+            ["fit", "clip.mp4", "--age", "eight"],
+            "--age: a number is needed, e.g. 1.75, without its unit; 'eight' given",
+        ),
         (["fit", "clip.mp4", "--gravity", "0", "0"], "--gravity: expected 3 arguments"),
         (["fly"], "invalid choice: 'fly'"),
+        (["fit", "clip.mp4", "--person", "first"], "--person: a whole number is needed; 'first' given"),
+        (["fit", "clip.mp4", "--hight", "1.75"], "unknown: --hight 1.75; is --height meant? (see physpose fit --help)"),
+        (["demo", "clip.mp4"], "unknown: clip.mp4 (see physpose demo --help)"),
     ],
 )
 def test_wrong_words_are_one_line_and_exit_code_2(args, pattern, capsys):
@@ -396,7 +402,11 @@ def test_skeletons_asks_for_a_name_where_somebody_is_described(capsys):
     ("words", "pattern"),
     [
         ("nowhere.mp4", "no such file: .*nowhere.mp4"),
-        ("clip.mp4 --height 128", r"height 128 .* metres"),
+        ("clip.mp4 --height 128", r"height 128 .*metres: --height 1\.28"),
+        ("clip.mp4 --forces grf.mot", "--forces can be used with markers .* leave it out"),
+        ("clip.mp4 --skeleton child", r"needs --age \[years\], or --height \[m\]"),
+        ("clip.mp4 clip.mp4", "need their calibration: --camera Calib.toml"),
+        ("walk_ik.mot", "use physpose id, or physpose check"),
         ("clip.mp4 --mass -5", "mass -5"),
         ("clip.mp4 --age 300", "age 300"),
         ("clip.mp4 --sex q", "'q'"),

@@ -269,9 +269,9 @@ def test_what_cannot_be(made, files):
     seen = markers(made)
     with pytest.raises(InputError, match="force_lowpass=6 without forces to filter"):
         physpose.fit(seen, made.body, force_lowpass=6.0)
-    with pytest.raises(InputError, match="camera, fps can be used with a video or keypoints"):
+    with pytest.raises(InputError, match="camera=, fps= can be used with a video or keypoints"):
         physpose.fit(seen, made.body, camera=1000.0, fps=30.0)
-    with pytest.raises(InputError, match="forces can be used with markers"):
+    with pytest.raises(InputError, match="forces= can be used with markers"):
         physpose.fit(np.zeros((3, 17, 3)), forces="a.mot", keypoint_set="coco17", fps=30.0)
     with pytest.raises(InputError, match="the standing trial, shares 0 known markers"):
         physpose.fit(seen, made.body, static=renamed(standing(made), {n: f"X{n}" for n in LABELS}))

@@ -131,7 +131,7 @@ def test_forces_too_small_for_the_body_are_told_in_words(made):
     assert residual["peak force"] == pytest.approx(0.1 / 0.9, rel=0.05)
     text = " ".join(result.warnings)
     assert "residual force at the root reaches 11" in text
-    assert "5 % is the limit" in text
+    assert "above 5 % in 100 % of the valid frames" in text
     assert f"those of {0.9 * made.body.mass:.1f} kg, the body has {made.body.mass:.1f} kg" in text
     lenient = PlausibilitySettings(residual_force=0.2, residual_moment=1.0)
     result = physpose.inverse_dynamics((made.time, made.q), made.body, forces=light, limits=lenient)
@@ -277,7 +277,7 @@ def test_whoever_turns_round_and_round_has_angles_in_radians(made, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.trc", "PathFileType", "use fit"),
+        ("a.trc", "PathFileType", "use physpose.fit"),
         ("a.txt", "x", "known motion comes as"),
         ("a.mot", "x\nendheader\ntime a b\n0 1 2\n1 2 3\n", "none of its columns is a coordinate"),
         ("a.mot", "inDegrees=no\nendheader\ntime knee_angle_r\n0 nan\n1 2\n", "knee_angle_r has a gap at 0 s"),

@@ -194,7 +194,7 @@ def test_what_is_no_observation_is_refused_with_what_is_possible():
     with pytest.raises(InputError, match="cannot fit 3; give a video path"):
         observed(3)
     for name in ("ik.mot", "ik.STO", "walk.bvh", "result.npz"):
-        with pytest.raises(InputError, match="known already: use inverse dynamics"):
+        with pytest.raises(InputError, match="known already: use physpose.inverse_dynamics"):
             observed(name)
 
 

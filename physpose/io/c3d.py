@@ -345,7 +345,8 @@ def _plates(
         return ()
     if analog is None:
         raise InputError(
-            f"{path}: FORCE_PLATFORM:USED is {count}, but there are no analog channels; plates=False skips"
+            f"{path}: FORCE_PLATFORM:USED is {count}, but there are no analog channels; plates=False reads the "
+            "file without its plates"
         )
     return tuple(_plate(i, count, parameters, analog, scale, moment_units, baseline, path) for i in range(count))
 
@@ -432,7 +433,7 @@ def _turned_plates(
         if np.abs(push).max(initial=0.0) > HEAVIEST:
             raise InputError(
                 f"{path}, {plate.name}: peak force {np.abs(push).max() / 1e3:.0f} kN; no person does that: check "
-                "ANALOG:UNITS, SCALE and GEN_SCALE, or read with plates=False"
+                "ANALOG:UNITS, SCALE and GEN_SCALE; plates=False reads the file without its plates"
             )
         check_placement(plate, str(path))
         turned.append(plate)

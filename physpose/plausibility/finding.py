@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_SPANS = 3  # named one by one in a sentence
-AGREEMENT = ("root residual force", "root residual moment", "balance")
-"""Measures of how the movement goes with the forces that carry it: both may be possible, and not fit together."""
+POSSIBLE, DISAGREE = "plausible", "plausible movement, but forces and support do not go with it"
+IMPOSSIBLE = "not plausible"
+WHY_DISAGREE = (
+    "the motion by itself passes, but its accelerations need other forces than were measured; the limits are those of "
+    "a simulation after residual reduction (Hicks et al. 2015)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,7 @@ class Measure:
     passed: bool  # the clip
     note: str = ""  # normaliser, what was left out
     details: dict[str, float] = field(default_factory=dict)  # further figures, named with their unit
+    of_forces: bool = False  # compares measured forces with the motion; the motion by itself may still be possible
 
     @property
     def value(self) -> float:
@@ -93,7 +98,26 @@ class Plausibility:
     @cached_property
     def frames_passed(self) -> NDArray[np.bool_]:
         """(T,) frames that fail no measure."""
-        return ~np.any([np.zeros(len(self.time), bool), *(m.failing for m in self.measures)], axis=0)
+        return self._without_failure(self.measures)
+
+    @cached_property
+    def motion_passed(self) -> NDArray[np.bool_]:
+        """(T,) frames that fail no measure of the motion by itself; whether forces and support go with it is left out."""
+        return self._without_failure(m for m in self.measures if not m.of_forces)
+
+    @cached_property
+    def forces_passed(self) -> NDArray[np.bool_]:
+        """(T,) frames in which forces and support go with the motion; True, too, where that is not judged."""
+        return self._without_failure(m for m in self.measures if m.of_forces)
+
+    @cached_property
+    def forces_judged(self) -> NDArray[np.bool_]:
+        """(T,) frames in which forces or support are compared with the motion."""
+        seen = (np.isfinite(m.series) for m in self.measures if m.of_forces)
+        return np.any([np.zeros(len(self.time), bool), *seen], axis=0)
+
+    def _without_failure(self, measures: Iterable[Measure]) -> NDArray[np.bool_]:
+        return ~np.any([np.zeros(len(self.time), bool), *(m.failing for m in measures)], axis=0)
 
     @property
     def passed(self) -> bool:
@@ -104,10 +128,13 @@ class Plausibility:
     def verdict(self) -> str:
         """In words: "plausible", "not plausible", or that the movement is and only the forces do not go with it."""
         if self.passed:
-            return "plausible"
-        if all(m.name in AGREEMENT for m in self.failed):
-            return "plausible movement, but forces and support do not go with it"
-        return "not plausible"
+            return POSSIBLE
+        return DISAGREE if all(m.of_forces for m in self.failed) else IMPOSSIBLE
+
+    @property
+    def explanation(self) -> str:
+        """What the verdict means and by which rule it was reached, in words."""
+        return f"{WHY_DISAGREE}; {self.rule}" if self.verdict == DISAGREE else self.rule
 
     @property
     def failed(self) -> tuple[Measure, ...]:
@@ -207,6 +234,7 @@ def judged(
     settings: PlausibilitySettings,
     note: str = "",
     details: dict[str, float] | None = None,
+    of_forces: bool = False,
 ) -> Measure | str:
     """A measure of values (T, n), one column a subject; in words why not, where nothing can be judged.
 
@@ -231,7 +259,7 @@ def judged(
     return Measure(
         name=name, unit=unit, threshold=threshold, source=source, series=series, failing=failing,
         findings=tuple(sorted(findings, key=lambda f: -f.value)), note=note, details=details or {},
-        passed=bool(not failing.any() or (few and not gross)),
+        passed=bool(not failing.any() or (few and not gross)), of_forces=of_forces,
     )  # fmt: skip
 
 
@@ -276,7 +304,8 @@ def _severity(m: Measure) -> float:
 
 def _measure_dict(m: Measure) -> dict[str, Any]:
     return {
-        "name": m.name, "passed": m.passed, "value": finite(m.value), "mean": finite(m.mean), "unit": m.unit,
+        "name": m.name, "passed": m.passed, "of_forces": m.of_forces,
+        "value": finite(m.value), "mean": finite(m.mean), "unit": m.unit,
         "threshold": finite(m.threshold), "source": m.source, "note": m.note,
         "frames_judged": m.judged, "frames_failing": np.flatnonzero(m.failing).tolist(),
         "details": {k: finite(v) for k, v in m.details.items()},

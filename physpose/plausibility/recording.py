@@ -128,6 +128,11 @@ class Recording:
         return np.ones(len(self.time), bool) if valid is None else valid
 
     @property
+    def measured_forces(self) -> bool:
+        """Were the contacts' forces measured, apart from the motion?"""
+        return self.motion is not None and self.motion.contacts.bodies is not None
+
+    @property
     def beside_floor(self) -> dict[str, Array]:
         """Body -> wrench (T, 6) about its origin, world axes: ``external``, and what it holds on to."""
         found = dict(self.external)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from physpose.plausibility.finding import Measure, Plausibility, figure
+from physpose.plausibility.finding import DISAGREE, IMPOSSIBLE, POSSIBLE, Measure, Plausibility, figure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,10 +41,9 @@ def print_plausibility(p: Plausibility, console: Console) -> None:
             console.print(f"  and {len(m.findings) - MOST} more of {m.name}", highlight=False)
     for name, why in p.not_judged.items():
         console.print(f"[dim]not judged: {escape(name)} ({escape(why)})[/]", highlight=False, soft_wrap=True)
-    colour = "green" if p.passed else "red" if p.verdict == "not plausible" else "yellow"
-    word = f"[bold {colour}]{p.verdict}[/]"
+    colour = {POSSIBLE: "green", DISAGREE: "yellow", IMPOSSIBLE: "red"}[p.verdict]
     count = f"{int(p.frames_passed.sum())} of {len(p.time)} frames pass every measure"
-    console.print(f"{word}: {count}; {p.rule}", highlight=False, soft_wrap=True)
+    console.print(f"[bold {colour}]{p.verdict}[/]: {count}; {p.explanation}", highlight=False, soft_wrap=True)
 
 
 def _cells(m: Measure) -> tuple[str, str, str, str, Text]:

@@ -37,7 +37,7 @@ def load_skeleton(
         name: "adult", "child", "infant"; a .yaml file of the same form; an MJCF (.xml) or OpenSim (.osim) file, whose
             body is taken as it is; "smpl", "smplh" or "smplx", or the file of such a body model (extra "smpl").
         age: [years].
-        sex: "f", "m" or "x", the mean of both.
+        sex: "f" or "female", "m" or "male", or "x", the mean of both.
         height: [m]; of a body model without ``betas``: the most probable body of that height.
         mass: [kg]; of a body model it scales the segments' densities.
         model: your own licensed file (.npz, .pkl) of the body model that is named. See ``physpose.skeleton.smpl``.

@@ -90,7 +90,9 @@ def _contact_groups(result: FitResult) -> list[tuple[str, str, list[int]]]:
         part = next((part for part, marks in PARTS.items() if name.startswith(marks)), "foot")
         groups.setdefault((part, "" if part == "seat" else side(name)), []).append(i)
     words = {"r": "right ", "l": "left ", "": ""}
-    found = [(words[s] + part, s, index) for (part, s), index in groups.items()]
+    parts = list(dict.fromkeys(part for part, _ in groups))  # measured forces come as the plates were stepped on
+    order = sorted(groups.items(), key=lambda group: (parts.index(group[0][0]), group[0][1] == "l"))
+    found = [(words[s] + part, s, index) for (part, s), index in order]
     return [g for g in found if "foot" in g[0] or result.contacts.active[:, g[2]].any()]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physpose.plausibility.finding import Measure, Plausibility, figure
+from physpose.plausibility.finding import DISAGREE, IMPOSSIBLE, POSSIBLE, Measure, Plausibility, figure
 from physpose.types import Array
 
 WIDTH = 1000.0  # of a strip, in its own units
@@ -17,6 +17,7 @@ LEAST = 2.0  # a single frame stays visible
 MOST_SENTENCES = 3  # of a measure at once; the rest is folded
 NOT_SEEN, GOOD, BAD = 0, 1, 2
 CLASSES = {GOOD: "ok", BAD: "bad"}
+BADGES = {POSSIBLE: "ok", DISAGREE: "some", IMPOSSIBLE: "bad"}
 
 
 def render_page(p: Plausibility) -> str:
@@ -52,13 +53,12 @@ def _css(name: str) -> str:
 def plausibility_html(p: Plausibility) -> str:
     """Verdict, timeline and table, for this page and for the report."""
     passed = int(p.frames_passed.sum())
-    count = f"{passed} of {len(p.time)} frames pass every measure; {p.rule}"
-    rows = _row_of_all(p) + "".join(_row(m, p.time) for m in _ordered(p))
+    count = f"{passed} of {len(p.time)} frames pass every measure; {p.explanation}"
+    rows = _rows_of_all(p) + "".join(_row(m, p.time) for m in _ordered(p))
     head = "<tr><th>Measure</th><th class=num>Worst</th><th class=num>Limit</th><th>Frames</th></tr>"
     ends = "".join(f"<span>{t:.2f} s</span>" for t in (p.time[0], p.time[-1]))
     axis = f"<tr class=axis><td colspan=3></td><td>{ends}</td></tr>"
-    colour = "ok" if p.passed else "bad" if p.verdict == "not plausible" else "some"
-    badge = f'<b class="{colour}">{p.verdict}</b>'
+    badge = f'<b class="{BADGES[p.verdict]}">{p.verdict}</b>'
     return (
         f'<div class="card plausibility"><p class=verdict>{badge} {count}</p>'
         f"<div class=scroll><table><thead>{head}</thead><tbody>{rows}{axis}</tbody></table></div>{_not_judged(p)}</div>"
@@ -70,9 +70,17 @@ def _ordered(p: Plausibility) -> list[Measure]:
     return [*p.failed, *p.tolerated, *(m for m in p.measures if not m.failing.any())]
 
 
-def _row_of_all(p: Plausibility) -> str:
-    strip = _strip(p.time, np.where(p.frames_passed, GOOD, BAD))
-    return f"<tr class=all><th scope=row>All</th><td></td><td></td><td>{strip}</td></tr>"
+def _rows_of_all(p: Plausibility) -> str:
+    """All measures in one strip; where forces are judged, those of the motion by itself and those apart."""
+    if not p.forces_judged.any():
+        return _row_of_all("All", p.time, np.where(p.frames_passed, GOOD, BAD))
+    agree = np.where(p.forces_judged, np.where(p.forces_passed, GOOD, BAD), NOT_SEEN)
+    motion = _row_of_all("Motion by itself", p.time, np.where(p.motion_passed, GOOD, BAD))
+    return motion + _row_of_all("Forces and motion", p.time, agree)
+
+
+def _row_of_all(name: str, time: Array, state: Array) -> str:
+    return f"<tr class=all><th scope=row>{name}</th><td></td><td></td><td>{_strip(time, state)}</td></tr>"
 
 
 def _row(m: Measure, time: Array) -> str:

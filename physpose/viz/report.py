@@ -16,6 +16,7 @@ import numpy as np
 import physpose
 from physpose.errors import PhysposeError
 from physpose.io.tables import replace_file
+from physpose.plausibility.finding import DISAGREE
 from physpose.result import FitResult
 from physpose.skeleton.names import side, without_side
 from physpose.viz.payload import payload, thinned
@@ -160,9 +161,13 @@ def _tiles(result: FitResult) -> str:
 
 
 def _plausible_tile(result: FitResult) -> dict[str, str]:
+    """Frames whose motion is possible, and the worst measure or how many frames the forces do not go with."""
     p = result.plausibility
-    share = 100 * float(p.frames_passed.mean())
+    share = 100 * float(p.motion_passed.mean())
     note = f"worst: {p.failed[0].name}" if p.failed else "a few tolerated" if p.tolerated else "every measure passes"
+    if p.verdict == DISAGREE:
+        apart = 100 * float((~p.forces_passed).sum() / p.forces_judged.sum())
+        note = f"of the movement; forces and support do not go with it in {apart:.0f} %"
     return {"name": "Plausible frames", "value": f"{share:.0f}", "unit": "%", "note": note}
 
 
@@ -224,10 +229,14 @@ def _method(result: FitResult) -> str:
 
 def _residual(result: FitResult) -> str | None:
     """The force and moment on the root that no contact explains: what the motion's physics still lacks."""
-    if result.skeleton.bodies[0].joint.kind != "free" or not np.isfinite(result.tau[:, :6]).any():
+    if result.skeleton.bodies[0].joint.kind != "free":
         return None
-    force, moment = (np.sqrt(np.nanmean((result.tau[:, i : i + 3] ** 2).sum(1))) for i in (0, 3))
-    return f"{force:.0f} N and {moment:.0f} N\u00b7m RMS that no contact explains (zero would be perfect)"
+    known = result.torques_known
+    if not np.isfinite(result.tau[known, :6]).any():
+        return None
+    force, moment = (np.sqrt(np.nanmean((result.tau[known, i : i + 3] ** 2).sum(1))) for i in (0, 3))
+    where = "" if known.all() else f", in the {int(known.sum())} frames where every force was measured"
+    return f"{force:.0f} N and {moment:.0f} N\u00b7m RMS that no contact explains{where} (zero would be perfect)"
 
 
 def _lengths(result: FitResult) -> str:

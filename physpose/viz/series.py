@@ -95,7 +95,7 @@ def sections(result: FitResult) -> list[Section]:
     else:
         angles += " Signs are OpenSim's."
     return [
-        Section(id="body", title="Whole body", note=BODY_NOTE, plots=tuple(_body_plots(result))),
+        Section(id="body", title="Whole body", note=BODY_NOTE + gaps, plots=tuple(_body_plots(result))),
         _joint_section(result, "angles", "Joint angles", angles),
         _joint_section(result, "torques", "Joint torques", torques + gaps),
         _joint_section(result, "power", "Joint power", power + gaps),
@@ -197,11 +197,13 @@ def vertical_force_plot(result: FitResult) -> Plot | None:
         return None
     up = -result.gravity / np.linalg.norm(result.gravity) if weight else np.array([0.0, 0, 1])
     force = contacts.force @ up / (weight or 1.0)
-    curves = [Curve(label="total", key="c", values=force.sum(1))]
+    known = result.torques_known  # elsewhere a foot stood where nothing measured: no force there is not zero force
+    curves = [Curve(label="total", key="c", values=np.where(known, force.sum(1), np.nan))]
     for label, key in (("right", "r"), ("left", "l")):
         mine = [i for i, p in enumerate(contacts.points) if p.endswith(f"_{key}") and not p.startswith(NOT_FEET)]
         if mine:
-            curves.append(Curve(label=label, key=key, values=force[:, mine].sum(1)))
+            seen = known | contacts.active[:, mine].any(1)
+            curves.append(Curve(label=label, key=key, values=np.where(seen, force[:, mine].sum(1), np.nan)))
     return Plot(title="Vertical contact force", unit="body weights" if weight else "N", curves=tuple(curves))
 
 

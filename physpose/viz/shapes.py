@@ -78,7 +78,8 @@ def _section(body: Body, along: Array) -> tuple[Array, float]:
     wide = wide - (wide @ along) * along
     wide /= np.linalg.norm(wide)
     deep = np.cross(along, wide)
-    ratio = np.sqrt((wide @ second_moment @ wide) / max(deep @ second_moment @ deep, 1e-12))
+    # a model's inertia may be that of no solid: then one of them is negative
+    ratio = np.sqrt(max(wide @ second_moment @ wide, 0.0) / max(deep @ second_moment @ deep, 1e-12))
     return wide, float(np.clip(ratio, *WIDTH_RANGE))
 
 

@@ -19,7 +19,8 @@ from physpose.conventions import opensim_names, q_to_opensim
 from physpose.errors import InputError, PhysposeError, SubjectError, UnknownNameError
 from physpose.io.forces import write_forces
 from physpose.io.storage import write_storage
-from physpose.plausibility import Recording
+from physpose.plausibility import PlausibilitySettings, Recording
+from physpose.plausibility.finding import DISAGREE
 from physpose.summary import summarize
 from physpose.types import Contacts
 from physpose.viz.payload import _contact_groups
@@ -364,8 +365,13 @@ def test_measured_forces_that_fit_the_motion_leave_no_residual(lab_walk):
 def test_forces_that_do_not_belong_to_a_possible_motion_do_not_make_it_impossible(lab_walk):
     w = lab_walk
     weak = type(w.forces)(wrenches=tuple(replace(x, force=0.9 * x.force) for x in w.forces.wrenches), source="weak")
-    assert check((w.time, w.q), w.body, forces=w.forces).verdict == "plausible"
-    apart = check((w.time, w.q), w.body, forces=weak)
+    alone = check((w.time, w.q), w.body)
+    beside = check((w.time, w.q), w.body, forces=w.forces)  # these press beside the feet
+    assert (alone.verdict, beside.verdict) == ("plausible", DISAGREE)
+    assert [m.name for m in beside.failed] == ["balance"]
+    wide = PlausibilitySettings(support_distance=0.1)
+    assert check((w.time, w.q), w.body, forces=w.forces, settings=wide).verdict == "plausible"
+    apart = check((w.time, w.q), w.body, forces=weak, settings=wide)
     assert apart.verdict == DISAGREE
     assert not apart.passed
     assert {m.name for m in apart.failed} == {m.name for m in apart if m.of_forces and not m.passed}
@@ -375,7 +381,18 @@ def test_forces_that_do_not_belong_to_a_possible_motion_do_not_make_it_impossibl
     np.testing.assert_array_equal(apart.frames_passed, apart.motion_passed & apart.forces_passed)
     sunk = w.q.copy()
     sunk[:, 2] -= 0.1
-    assert check((w.time, sunk), w.body, forces=weak).verdict == "not plausible"
+    assert check((w.time, sunk), w.body, forces=weak, settings=wide).verdict == "not plausible"
+
+
+@pytest.mark.parametrize("trial", ["walking1", "walking4"])
+def test_an_ordinary_walk_over_plates_is_not_called_impossible(data_dir, trial):
+    """Measured and not reduced: its residuals are beyond the limits, which are those after residual reduction."""
+    folder = data_dir / "nimblephysics/data/grf/Subject4"
+    model = load_skeleton(folder / "Models/optimized_scale_and_markers.osim")
+    found = check(folder / f"IK/{trial}_ik.mot", model, lowpass=6.0, forces=folder / f"ID/{trial}_grf.mot")
+    assert found.verdict == DISAGREE
+    assert "root residual moment" in {m.name for m in found.failed}
+    assert check(folder / f"IK/{trial}_ik.mot", model, lowpass=6.0).verdict == "plausible"
 
 
 def test_a_report_says_that_forces_disagree_and_counts_no_frame_that_lacks_them(lab_walk):

@@ -24,8 +24,8 @@ MOST_SPANS = 3  # named one by one in a sentence
 POSSIBLE, DISAGREE = "plausible", "plausible movement, but forces and support do not go with it"
 IMPOSSIBLE = "not plausible"
 WHY_DISAGREE = (
-    "the motion by itself passes, but its accelerations need other forces than were measured; the limits are those of "
-    "a simulation after residual reduction (Hicks et al. 2015)"
+    "its accelerations need other forces, or feet elsewhere, than were measured or found; the limits of residuals are "
+    "those of a simulation after residual reduction (Hicks et al. 2015)"
 )
 
 
@@ -57,7 +57,7 @@ class Measure:
     passed: bool  # the clip
     note: str = ""  # normaliser, what was left out
     details: dict[str, float] = field(default_factory=dict)  # further figures, named with their unit
-    of_forces: bool = False  # compares measured forces with the motion; the motion by itself may still be possible
+    of_forces: bool = False  # compares forces and support with the motion, which by itself may be possible
 
     @property
     def value(self) -> float:

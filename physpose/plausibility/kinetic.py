@@ -159,7 +159,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",
         threshold=100 * s.support_distance, source=SOURCES["balance"], phrase="lies {value} outside the support",
         settings=s, note="judged where the motion needs support and no force is missing",
-        of_forces=True,  # which feet bear was measured: what lies outside is the residual's moment
+        of_forces=True,
     )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ class Plausibility:
 
     @cached_property
     def motion_passed(self) -> NDArray[np.bool_]:
-        """(T,) frames that fail no measure of the motion by itself; whether forces and support go with it is left out."""
+        """(T,) frames that fail no measure of the motion by itself, whether or not forces go with it."""
         return self._without_failure(m for m in self.measures if not m.of_forces)
 
     @cached_property

@@ -235,10 +235,10 @@ def test_limbs_that_are_never_seen_are_named(seen, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("words", "pattern"),
     [
-        (FILES[2:], r"kp.json does not tell its frame rate; give fps="),
-        (("--fps", "0", *FILES[2:]), r"fps=0.0; expected a positive number"),
-        (FILES[:2], r"image_size=\(width, height\)"),
-        (("--fps", "30", "--image-size", "0", "480"), r"image_size=\(0, 480\)"),
+        (FILES[2:], r"kp.json does not tell its frame rate; give --fps"),
+        (("--fps", "0", *FILES[2:]), r"--fps 0.0; expected a positive number"),
+        (FILES[:2], r"give --image-size width height"),
+        (("--fps", "30", "--image-size", "0", "480"), r"--image-size 0 480; expected"),
         (("--fps", "30", "--image-size", "320", "240"), r"outside the picture of 320 x 240 px"),
         ((*FILES, "--keypoint-set", "halpe26"), r"17 keypoints a person, but 'halpe26' has 26"),
         ((*FILES, "--keypoint-set", "coco"), r"unknown keypoint set 'coco'; known: blazepose33"),

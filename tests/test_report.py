@@ -252,7 +252,7 @@ def test_solids_have_the_segments_mass_and_centre(result):
 
 def test_a_body_whose_inertia_is_that_of_no_solid_is_drawn(result):
     """Scaled OpenSim models have such: one principal moment larger than the two others together."""
-    bodies = tuple(replace(b, inertia=np.diag([1.0, 0.1, 0.1]) * np.trace(b.inertia)) for b in result.skeleton.bodies)
+    bodies = tuple(replace(b, inertia=np.diag([0.1, 0.1, 1.0]) * np.trace(b.inertia)) for b in result.skeleton.bodies)
     odd = replace(result, skeleton=replace(result.skeleton, bodies=bodies))
     json.loads(Page(render_report(odd)).raw["data"])  # no NaN among the numbers
 

@@ -10,9 +10,9 @@ frame, what it says before and after counts. Detector: MediaPipe's own 3D. + APR
 physics: ``physpose.fit`` with its defaults on the same keypoints, height given. Keypoints are kept in FOLDER. Pieces
 are of at most 3 s, 30 frames a second. Strengths were set, after a first look, so that at the middle one MediaPipe
 still finds the person in most frames; what tracking takes for one person (``detectors/tracking.py``) was chosen with
-these spoiled pictures, and eight clean clips, in view, and that generated detectors make up what is hidden
-(``benchmarks/made_up.py``) after these scenes had shown it. What the detector saw in each scene at the middle
-strength, against what it saw of the clean piece, stands before.
+these spoiled pictures, and eight clean clips, in view, and that generated detectors make up what is hidden, and real
+ones worse (``benchmarks/made_up.py``, on other videos), after these scenes had shown it. What the detector saw in each
+scene at the middle strength, against what it saw of the clean piece, stands before.
 Prints tables; writes degraded.json and degraded.png.
 """
 

@@ -404,7 +404,7 @@ def test_a_report_says_that_forces_disagree_and_counts_no_frame_that_lacks_them(
     known = result.torques_known
     assert 0 < known.sum() < len(known)
     html = render_report(result)
-    assert '<b class="some">plausible movement, but forces and support' in html
+    assert '<b class="some">plausible movement, but the measured forces' in html
     assert "not plausible" not in html
     rms = [np.sqrt((result.tau[known, i : i + 3] ** 2).sum(1).mean()) for i in (0, 3)]
     assert f"{rms[0]:.0f} N and {rms[1]:.0f} N\u00b7m RMS that no contact explains, in the {known.sum()} frames" in html

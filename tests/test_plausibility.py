@@ -51,10 +51,12 @@ def failed(p):
 
 def test_the_verdict_tells_a_movement_from_the_forces_that_do_not_go_with_it(clean):
     def without(*names):
-        return replace(clean, measures=tuple(replace(m, passed=m.name not in names) for m in clean.measures))
+        measured = {"balance", "root residual force", "root residual moment"}
+        judged = (replace(m, passed=m.name not in names, of_forces=m.name in measured) for m in clean.measures)
+        return replace(clean, measures=tuple(judged))
 
     assert clean.verdict == "plausible"
-    assert without("balance", "root residual moment").verdict.startswith("plausible movement, but forces")
+    assert without("balance", "root residual moment").verdict.startswith("plausible movement, but the measured forces")
     assert without("balance", "foot skate").verdict == "not plausible"
     assert without("friction").verdict == "not plausible"
 

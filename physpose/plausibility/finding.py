@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_SPANS = 3  # named one by one in a sentence
-POSSIBLE, DISAGREE = "plausible", "plausible movement, but forces and support do not go with it"
+POSSIBLE, DISAGREE = "plausible", "plausible movement, but the measured forces do not go with it"
 IMPOSSIBLE = "not plausible"
 WHY_DISAGREE = (
-    "its accelerations need other forces, or feet elsewhere, than were measured or found; the limits of residuals are "
+    "its accelerations need other forces, or feet elsewhere, than were measured; the limits of residuals are "
     "those of a simulation after residual reduction (Hicks et al. 2015)"
 )
 
@@ -57,7 +57,7 @@ class Measure:
     passed: bool  # the clip
     note: str = ""  # normaliser, what was left out
     details: dict[str, float] = field(default_factory=dict)  # further figures, named with their unit
-    of_forces: bool = False  # compares forces and support with the motion, which by itself may be possible
+    of_forces: bool = False  # compares measured forces with the motion, which by itself may be possible
 
     @property
     def value(self) -> float:
@@ -102,17 +102,17 @@ class Plausibility:
 
     @cached_property
     def motion_passed(self) -> NDArray[np.bool_]:
-        """(T,) frames that fail no measure of the motion by itself, whether or not forces go with it."""
+        """(T,) frames that fail no measure of the motion by itself, whether or not measured forces go with it."""
         return self._without_failure(m for m in self.measures if not m.of_forces)
 
     @cached_property
     def forces_passed(self) -> NDArray[np.bool_]:
-        """(T,) frames in which forces and support go with the motion; True, too, where that is not judged."""
+        """(T,) frames in which the measured forces go with the motion; True, too, where that is not judged."""
         return self._without_failure(m for m in self.measures if m.of_forces)
 
     @cached_property
     def forces_judged(self) -> NDArray[np.bool_]:
-        """(T,) frames in which forces or support are compared with the motion."""
+        """(T,) frames in which measured forces are compared with the motion."""
         seen = (np.isfinite(m.series) for m in self.measures if m.of_forces)
         return np.any([np.zeros(len(self.time), bool), *seen], axis=0)
 
@@ -126,7 +126,7 @@ class Plausibility:
 
     @property
     def verdict(self) -> str:
-        """In words: "plausible", "not plausible", or that the movement is and only the forces do not go with it."""
+        """In words: "plausible", "not plausible", or that the movement is, but measured forces disagree."""
         if self.passed:
             return POSSIBLE
         return DISAGREE if all(m.of_forces for m in self.failed) else IMPOSSIBLE

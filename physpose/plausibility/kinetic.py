@@ -33,7 +33,7 @@ def residual_force(r: Recording, s: PlausibilitySettings) -> Measure | str:
         threshold=100 * s.residual_force, source=SOURCES["root residual force"],
         phrase=f"needs a force that nothing explains, {{value}} of {what},", settings=s,
         note=f"over {what}, {peak:.0f} N", details=_rms(force, "N") | {"peak [N]": float(np.nanmax(force))},
-        of_forces=True,
+        of_forces=r.measured_forces,
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def residual_moment(r: Recording, s: PlausibilitySettings) -> Measure | str:
         threshold=100 * s.residual_moment, source=SOURCES["root residual moment"],
         phrase=f"needs a moment that nothing explains, {{value}} of {what} times the centre of mass's height,",
         settings=s, note=f"over {what} times {height:.2f} m, {scale:.0f} N\u00b7m",
-        details=_rms(moment, "N.m") | {"peak [N.m]": float(np.nanmax(moment))}, of_forces=True,
+        details=_rms(moment, "N.m") | {"peak [N.m]": float(np.nanmax(moment))}, of_forces=r.measured_forces,
     )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def balance(r: Recording, s: PlausibilitySettings) -> Measure | str:
         "balance", time=r.time, values=100 * distance, subjects=("the zero-moment point",), unit="cm",
         threshold=100 * s.support_distance, source=SOURCES["balance"], phrase="lies {value} outside the support",
         settings=s, note="judged where the motion needs support and no force is missing",
-        of_forces=True,
+        of_forces=r.measured_forces,
     )  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def _plausible_tile(result: FitResult) -> dict[str, str]:
     note = f"worst: {p.failed[0].name}" if p.failed else "a few tolerated" if p.tolerated else "every measure passes"
     if p.verdict == DISAGREE:
         apart = 100 * float((~p.forces_passed).sum() / p.forces_judged.sum())
-        note = f"of the movement; forces and support do not go with it in {apart:.0f} %"
+        note = f"of the movement; the measured forces do not go with it in {apart:.0f} %"
     return {"name": "Plausible frames", "value": f"{share:.0f}", "unit": "%", "note": note}
 
 

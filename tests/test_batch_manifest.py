@@ -93,13 +93,13 @@ def test_all_problems_are_told_at_once_with_their_lines(study):
     text += "a.mp4,,128,,,,,,\n"  # cm
     text += "gone.mp4,,,,,,,,\n"
     text += '"a.mp4",,1.7,,,,,,\n\n'
-    text += 'b.mp4,,"1,7",x,-3,male,yolo,giant,640\n'
+    text += 'b.mp4,,"1,7",x,-3,man,yolo,giant,640\n'
     text += "site/a.mp4,,1.7\n"
     found = problems(study, text)
     assert [p.split(":")[0] for p in found] == [f"line {n}" for n in (1, 2, 3, 4, 6, 6, 6, 6, 6, 6, 6, 7)]
     expected = (
         "did you mean 'height'?", "in cm? give metres: height=1.28", "no such file", "in line 2 already",
-        "'x' is no number", "'male'", "write a decimal point", "mass -3 kg must be positive", "'yolo'", "'giant'",
+        "'x' is no number", "'man'", "write a decimal point", "mass -3 kg must be positive", "'yolo'", "'giant'",
         "WIDTH HEIGHT", "3 cells, the header has 9",
     )  # fmt: skip
     for words in expected:

@@ -4,7 +4,16 @@
 """
 
 import os
+from ctypes.util import find_library
 
-# MuJoCo chooses how to draw when it is imported; without a screen only EGL (or OSMesa, if the user says so) can
-if "DISPLAY" not in os.environ and "WAYLAND_DISPLAY" not in os.environ:
-    os.environ.setdefault("MUJOCO_GL", "egl")
+
+def offscreen() -> str | None:
+    """How MuJoCo may draw without a screen here; None: not at all.
+
+    It chooses when it is imported, and told of a library that is missing it cannot even be imported.
+    """
+    return next((name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)), None)
+
+
+if not {"DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"} & {*os.environ} and (way := offscreen()):
+    os.environ["MUJOCO_GL"] = way

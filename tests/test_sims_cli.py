@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sims
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("pendulum", "jump", "somersault", "astronaut", "child_and_adult", "exoskeleton", "walk", "planted", "swing")
 
@@ -84,6 +86,12 @@ def test_without_a_screen_the_message_says_what_to_do(tmp_path):
     assert done.returncode == 2
     assert "MUJOCO_GL=egl or osmesa" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("there", "way"), [({"EGL", "OSMesa"}, "egl"), ({"OSMesa"}, "osmesa"), (set(), None)])
+def test_without_a_screen_mujoco_draws_by_a_library_that_is_there(monkeypatch, there, way):
+    monkeypatch.setattr(sims, "find_library", lambda name: name if name in there else None)
+    assert sims.offscreen() == way
 
 
 def test_without_a_screen_the_window_is_refused_in_one_line():

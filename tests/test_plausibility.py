@@ -61,6 +61,14 @@ def test_the_verdict_tells_a_movement_from_the_forces_that_do_not_go_with_it(cle
     assert without("friction").verdict == "not plausible"
 
 
+def test_what_no_floor_could_push_is_not_laid_on_forces_that_nobody_measured(squat, adult):
+    packed = check((squat.time, squat.q), adult.attach("torso", 60.0, np.array([0.8, 0.0, 0.0])))
+    assert "balance" in failed(packed)
+    assert failed(packed) <= {"balance", "root residual force", "root residual moment"}
+    assert packed.verdict == "not plausible"
+    assert not any(m.of_forces for m in packed)
+
+
 # --- a possible motion ----------------------------------------------------------------------------------------------
 
 

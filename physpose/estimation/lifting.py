@@ -18,7 +18,7 @@ RATE = 12.0  # [1/s] a lifter looks at every so many frames: it was trained at 8
 MEDIAPIPE = "MediaPipe"  # begins the source of its keypoints
 COCO = "coco17"
 # a lifter knows what detectors make up of hidden limbs in generated people; in Pose2Sim's videos with a board over the
-# legs they make up worse, by 1.7 times (BlazePose's lifter), 1.3 times (COCO's); benchmarks/made_up.py
+# legs they make up worse, by 1.7 times (BlazePose's lifter), 1.4 times (COCO's); benchmarks/made_up.py
 WORSE = 1.5
 IN_SIGHT = 0.02  # [statures] a keypoint less doubted than this is in plain sight
 PIECE = 2000  # frames lifted at once: bounded memory
